@@ -1,0 +1,1 @@
+"""The one seam for operators: console, commands and scripts all go through it."""

@@ -1,0 +1,1 @@
+"""Rules: one TOML file, typed and frozen once it is read."""

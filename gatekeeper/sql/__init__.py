@@ -1,0 +1,1 @@
+"""Reading SQL as PostgreSQL will: facts, lineage, and the catalog that names resolve in."""
