@@ -233,6 +233,32 @@ class Undecided:
     statements: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TableImpact:
+    """A table that a held statement would touch."""
+
+    name: str
+    rows: int | None
+    """The catalog's estimate."""
+    bytes: int | None
+    lock: str
+    """The strongest lock mode that the statement takes on it, such as `RowExclusiveLock`."""
+    cascades: tuple[str, ...] = ()
+    """Foreign keys that would carry the change on: `orders.customer_id (CASCADE)`."""
+    conflicts: tuple[str, ...] = ()
+    """Who holds or waits for conflicting locks now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What a held statement would touch; `problem` says what could not be found out."""
+
+    tables: tuple[TableImpact, ...] = ()
+    estimated_rows: int | None = None
+    plan: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 # --- what is recorded (proxy → recording → control, console) --------------------------------------------
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from gatekeeper.model import Impact
+
 SessionState = Literal["idle", "active", "in transaction", "failed transaction", "held"]
 ApprovalState = Literal["waiting", "approved", "denied", "timed_out", "withdrawn", "ended"]
 
@@ -55,30 +57,6 @@ class StatementView(msgspec.Struct, frozen=True):
     rows: int | None = None
     duration_ms: float | None = None
     masked_columns: tuple[str, ...] = ()
-
-
-class TableImpact(msgspec.Struct, frozen=True):
-    """A table that a held statement would touch."""
-
-    name: str
-    rows: int | None
-    """The catalog's estimate."""
-    bytes: int | None
-    lock: str
-    """The strongest lock mode that the statement takes on it, such as `RowExclusiveLock`."""
-    cascades: tuple[str, ...] = ()
-    """Foreign keys that would carry the change on: `orders.customer_id (CASCADE)`."""
-    conflicts: tuple[str, ...] = ()
-    """Who holds or waits for conflicting locks now."""
-
-
-class Impact(msgspec.Struct, frozen=True):
-    """What a held statement would touch; `problem` says what could not be found out."""
-
-    tables: tuple[TableImpact, ...] = ()
-    estimated_rows: int | None = None
-    plan: tuple[str, ...] = ()
-    problem: str | None = None
 
 
 class DecisionView(msgspec.Struct, frozen=True):
