@@ -1,0 +1,61 @@
+"""Fixtures that all tests share: real servers, started once for each worker, and a database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gatekeeper.embedded import EmbeddedPostgres
+from tests.servers import (
+    DEBIAN_15,
+    UNSAFE_BUT_FAST,
+    Database,
+    DebianPostgres,
+    Server,
+    create_database,
+    drop_database,
+    open_to_others,
+)
+
+MakeDatabase = Callable[..., Awaitable[Database]]
+
+
+@pytest.fixture(scope="session")
+async def pg18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """The bundled PostgreSQL 18, on a Unix socket."""
+    async with EmbeddedPostgres(tmp_path_factory.mktemp("pg18"), settings=UNSAFE_BUT_FAST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def pg15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DebianPostgres]:
+    """Debian's PostgreSQL 15, on 127.0.0.1 with SCRAM and TLS."""
+    if not (DEBIAN_15 / "postgres").exists():
+        pytest.skip("Debian's postgresql-15 is not installed; `make test` installs it")
+    directory = tmp_path_factory.mktemp("pg15")
+    open_to_others(directory)
+    server = DebianPostgres(directory)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def make_database(pg18: EmbeddedPostgres) -> AsyncIterator[MakeDatabase]:
+    """A function that makes a fresh database: `await make_database(template=…, server=…)`."""
+    made: list[Database] = []
+
+    async def make(template: str = "template1", server: Server = pg18) -> Database:
+        made.append(await create_database(server, template))
+        return made[-1]
+
+    yield make
+    for database in made:
+        await drop_database(database)
+
+
+@pytest.fixture
+async def database(make_database: MakeDatabase) -> Database:
+    """A fresh, empty database on PostgreSQL 18."""
+    return await make_database()
