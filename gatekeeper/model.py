@@ -296,3 +296,77 @@ class ApprovalRecord:
     guard: str
     decision: str
     decisions: tuple[Decision, ...] = ()
+
+
+# --- what is live (proxy, identity, policy → control) ---------------------------------------------------
+
+SessionState = Literal["idle", "active", "in transaction", "failed transaction", "held"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """A live session, at one moment. Times are Unix seconds."""
+
+    info: SessionInfo
+    state: SessionState
+    started_at: float
+    state_since: float
+    statements: int
+    refused: int
+    current_sql: str | None = None
+    transaction_started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run that holds a grant now. Times are Unix seconds."""
+
+    run: str
+    grant: str
+    subject: str
+    issuer: str
+    started_at: float
+    ends_at: float
+    """Infinity where the grant has no ttl."""
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """What a person is asked to decide: exactly these bytes and parameters."""
+
+    session: SessionInfo
+    n: int
+    """The statement's number in its session, as in its records."""
+    sql: str
+    params: tuple[str | None, ...] | None
+    tags: tuple[str, ...]
+    guards: tuple[str, ...]
+    hold: Hold
+    reason: str | None = None
+    """What the requester set as `gatekeeper.reason`."""
+    transaction_started_at: float | None = None
+    earlier_statements: int = 0
+    """Statements of the open transaction before this one."""
+
+
+ApprovalState = Literal["waiting", "approved", "denied", "timed_out", "withdrawn", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A held statement and what became of it. Times are Unix seconds."""
+
+    id: str
+    request: HoldRequest
+    created_at: float
+    deadline_at: float
+    state: ApprovalState = "waiting"
+    decisions: tuple[Decision, ...] = ()
+    impact: Impact | None = None
+    """None while it is being found out."""
+
+    @property
+    def record(self) -> ApprovalRecord:
+        """How it ended, for the recording."""
+        return ApprovalRecord(self.id, self.request.hold.guard, self.state, self.decisions)

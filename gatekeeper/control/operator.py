@@ -11,10 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from gatekeeper.model import Impact
-
-SessionState = Literal["idle", "active", "in transaction", "failed transaction", "held"]
-ApprovalState = Literal["waiting", "approved", "denied", "timed_out", "withdrawn", "ended"]
+from gatekeeper.model import ApprovalState, Impact, SessionState
 
 
 class SessionView(msgspec.Struct, frozen=True):

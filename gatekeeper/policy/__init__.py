@@ -1,0 +1,1 @@
+"""What becomes of a statement: the rules' decision, and people's."""

@@ -1,0 +1,1 @@
+"""The gateway itself: PostgreSQL's protocol on both sides, and the judgement between them."""

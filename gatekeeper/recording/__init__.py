@@ -1,0 +1,1 @@
+"""What happened, committed before it happens and chained so that no change goes unseen."""
