@@ -158,7 +158,7 @@ class StatementFacts:
     copy: CopyDirection | None = None
     """COPY … FROM STDIN or TO STDOUT."""
     changes_catalog: bool = False
-    """True where names or shapes may differ afterwards: DDL of any kind, SELECT INTO, DO, unknown functions."""
+    """True where names or shapes may differ afterwards: DDL, SELECT INTO, DO, unknown functions."""
     calls_end_run: bool = False
     """`CALL gatekeeper.end_run()`."""
 

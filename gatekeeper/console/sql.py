@@ -98,11 +98,26 @@ def one_line(sql: str, most: int = 400) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-_LAID_OUT: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE", "EXPLAIN", "VALUES", "CREATE"})
+_LAID_OUT: Final = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE", "EXPLAIN", "VALUES", "CREATE"}
+)
 _SHORT = 64
 """A statement no longer than this stays in its line."""
 _CLAUSES: Final = frozenset(
-    {"SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "RETURNING", "UNION", "INTERSECT", "EXCEPT"}
+    {
+        "SELECT",
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "RETURNING",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+    }
     | {"VALUES", "SET", "WINDOW", "JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "WHEN"}
 )
 _JOIN_WORDS: Final = frozenset({"LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "OUTER"})

@@ -58,7 +58,27 @@ STATES: Final[Mapping[str, tuple[str, str, str]]] = {
 """Glyph, word and role of each state of an approval."""
 
 _KEEP_CATEGORIES: Final = frozenset(
-    ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So")
+    (
+        "Lu",
+        "Ll",
+        "Lt",
+        "Lm",
+        "Lo",
+        "Nd",
+        "Nl",
+        "No",
+        "Pc",
+        "Pd",
+        "Ps",
+        "Pe",
+        "Pi",
+        "Pf",
+        "Po",
+        "Sm",
+        "Sc",
+        "Sk",
+        "So",
+    )
 )
 _MOST_COMBINING = 2
 """More marks on one letter would paint over the lines above and below."""
@@ -89,7 +109,11 @@ def safe(text: str, *, lines: bool = False) -> str:
             out.append(char)
         elif char == "\t" and lines:
             out.append("    ")
-        elif unicodedata.category(char) in {"Mn", "Mc"} and not "\ufe00" <= char <= "\ufe0f" and cell_len(char) == 0:
+        elif (
+            unicodedata.category(char) in {"Mn", "Mc"}
+            and not "\ufe00" <= char <= "\ufe0f"
+            and cell_len(char) == 0
+        ):
             marks += 1
             out.append(char if out and marks <= _MOST_COMBINING else _spell(char))
         elif unicodedata.category(char) in _KEEP_CATEGORIES and char not in _BLANK_LETTERS:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from gatekeeper.model import ApprovalState, Impact, SessionState
+from gatekeeper.recording.views import RecordingReader
 
 
 class SessionView(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class SessionView(msgspec.Struct, frozen=True):
 
 
 class StatementView(msgspec.Struct, frozen=True):
-    """A statement of the live stream. It appears when it is judged and again, under a new `cursor`, when closed."""
+    """A statement of the live stream: there when judged, and again, under a new `cursor`, when closed."""
 
     cursor: int
     session: str
@@ -149,7 +150,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Something an operator should know that no statement shows: a refused login, a reload, a failing store."""
+    """What an operator should know and no statement shows: a refused login, a reload, a failing store."""
 
     cursor: int
     at: float
@@ -175,70 +176,6 @@ class Snapshot(msgspec.Struct, frozen=True):
     notices: tuple[Notice, ...] = ()
     hints: tuple[str, ...] = ()
     """Lines to show to a newcomer: the demo's psql commands."""
-
-
-class RecordedSession(msgspec.Struct, frozen=True):
-    """A session in the recordings."""
-
-    id: str
-    grant: str
-    subject: str
-    issuer: str
-    run: str
-    database: str
-    client: str
-    started_at: float
-    ended_at: float | None
-    end_reason: str | None
-    statements: int
-    refused: int
-    held: int
-
-
-class RecordView(msgspec.Struct, frozen=True):
-    """One record: what `audit export --format jsonl` prints, and the kept rows."""
-
-    seq: int
-    kind: str
-    at: float
-    session: str
-    hash: str
-    grant: str = ""
-    subject: str = ""
-    issuer: str = ""
-    run: str = ""
-    database: str = ""
-    protocol: str | None = None
-    sql: str | None = None
-    params: tuple[str | None, ...] | None = None
-    tags: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    relations: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    verdict: str | None = None
-    guards: tuple[str, ...] = ()
-    approval: Mapping[str, Any] | None = None
-    """`id`, `guard`, `decision`, `decisions: [{who, at, approved, reason}]`."""
-    outcome: str | None = None
-    rows: int | None = None
-    duration_ms: float | None = None
-    masked_columns: tuple[str, ...] = ()
-    detail: str | None = None
-    """For the other kinds: reason of a failed login or an end, problems of a reload, what an operator did."""
-    sample_columns: tuple[str, ...] = ()
-    sample_rows: tuple[tuple[str | None, ...], ...] = ()
-
-
-class RecordingReader(Protocol):
-    """Reads recordings; never writes. Raises RecordingError where the store cannot be read."""
-
-    async def sessions(self, search: str = "", limit: int = 200) -> tuple[RecordedSession, ...]:
-        """Sessions, newest first; `search` looks in SQL, subject, grant, run and database."""
-        ...
-
-    async def records(self, session: str) -> tuple[RecordView, ...]:
-        """All records of a session in order; its ID may be cut short where that is unambiguous."""
-        ...
 
 
 class Operator(RecordingReader, Protocol):

@@ -77,7 +77,9 @@ class UpstreamLogin:
         # The role of the grant is ours and not the client's business, and so is 42704 for it.
         if code[:2] in ("22", "42"):
             self.refused = fields
-            raise UpstreamUnreachableError(f"the database refused a setting of the login: {fields.get('M', '')}")
+            raise UpstreamUnreachableError(
+                f"the database refused a setting of the login: {fields.get('M', '')}"
+            )
         why = "is not ready" if code[:2] in _UNREACHABLE else "refused the gateway's login"
         raise UpstreamUnreachableError(f"the database {why}: {code} {fields.get('M', '')}")
 
