@@ -82,6 +82,8 @@ class Catalog:
     routines: Mapping[int, Routine] = field(default_factory=dict)
     builtins: frozenset[str] = frozenset()
     """Names of all functions in pg_catalog and information_schema."""
+    builtin_oids: Mapping[int, str] = field(default_factory=dict)
+    """OID to name of the functions in pg_catalog, for FunctionCall."""
     type_names: Mapping[int, str] = field(default_factory=dict)
     """Type OID to its name, as format_type gives it."""
     type_categories: Mapping[int, str] = field(default_factory=dict)
