@@ -1,5 +1,6 @@
-"""The rules as values: what `rules.toml` says, validated, with defaults filled in. Immutable, so that a
-reload is one assignment and a session can hold on to what it was judged by.
+"""The rules as values: what `rules.toml` says, validated, with defaults filled in.
+
+Immutable, so that a reload is one assignment and a session can hold on to what it was judged by.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
-from re import Pattern
-from typing import Literal
+from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from gatekeeper.model import Action, StatementClass
@@ -17,6 +17,19 @@ from gatekeeper.model import Action, StatementClass
 Mode = Literal["allow", "warn", "approve", "block"]
 MaskMethod = Literal["redact", "null", "hash", "last4", "email"]
 Predicates = Literal["allow", "approve", "block"]
+
+
+class TextPattern(Protocol):
+    """A compiled regular expression; `re.Pattern[str]` is one as well."""
+
+    @property
+    def pattern(self) -> str:
+        """The expression as it was written."""
+        ...
+
+    def search(self, text: str, /) -> object:
+        """Something true where the expression is found anywhere in the text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,7 @@ class GuardRules:
     where_missing: bool = False
     min_rows: int | None = None
     dynamic: bool = False
-    pattern: Pattern[str] | None = None
+    pattern: TextPattern | None = None
     databases: tuple[str, ...] | None = None
     grants: tuple[str, ...] | None = None
     except_grants: tuple[str, ...] = ()
