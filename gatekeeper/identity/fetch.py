@@ -58,15 +58,18 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S)
     watch.start()
     try:
         with opener.open(request, timeout=timeout_s) as response:
-            return _read(response, max_bytes)
+            body = _read(response, max_bytes)
     except urllib.error.HTTPError as error:
         error.close()
         raise FetchError(f"the server answered {error.code}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         late = time.monotonic() >= deadline
-        raise FetchError(f"no answer within {timeout_s:.0f} s" if late else _why(error)) from None
+        raise FetchError(f"no answer within {timeout_s:g} s" if late else _why(error)) from None
     finally:
         watch.cancel()
+    if time.monotonic() >= deadline:  # cut off by us, which can look like an end
+        raise FetchError(f"no answer within {timeout_s:g} s")
+    return body
 
 
 def _read(response: Any, max_bytes: int) -> bytes:
