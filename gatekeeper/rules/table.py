@@ -153,6 +153,10 @@ class Table:
 
     def duration(self, key: str, default: D) -> float | D:
         """A duration, in seconds."""
+        value = self.any(key)
+        if value is not None and not isinstance(value, str):
+            self.problem(key, f'must be a duration such as "30s", not {kind(value)}')
+            return default
         return self.parsed(key, parse_duration, default)
 
 
