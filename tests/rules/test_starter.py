@@ -27,4 +27,4 @@ def test_the_example_in_the_repository_is_valid() -> None:
     rules = load(ROOT / "rules.toml")
     assert [grant.name for grant in rules.grants] == ["ci-migrations", "analyst", "dba"]
     assert rules.database("app") is not None
-    assert rules.gateway.control == ROOT / ".state/gatekeeper.sock"
+    assert rules.gateway.control == ROOT / "gatekeeper.sock"
