@@ -90,6 +90,11 @@ class Catalog:
     """Type OID to pg_type.typcategory."""
 
     @cached_property
+    def memo(self) -> dict[object, object]:
+        """What others derive from this snapshot and keep for as long as it lives."""
+        return {}
+
+    @cached_property
     def _by_name(self) -> Mapping[str, tuple[CatalogRelation, ...]]:
         found: dict[str, list[CatalogRelation]] = {}
         for relation in self.relations.values():

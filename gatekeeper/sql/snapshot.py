@@ -1,0 +1,172 @@
+"""Reads a Catalog from a database, on PostgreSQL 13 to 18, and tells cheaply whether it has changed since."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from gatekeeper.sql.catalog import Catalog, CatalogRelation, Column, Routine
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+
+_RELATIONS: Final = """
+select c.oid, n.nspname, c.relname, c.relkind::text as kind, c.reltuples::float8 as rows,
+       case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as definition
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relpersistence <> 't' and n.nspname <> 'pg_toast'
+"""
+_COLUMNS: Final = """
+select a.attrelid, array_agg(a.attnum order by a.attnum) as attnums,
+       array_agg(a.attname::text order by a.attnum) as names,
+       array_agg(a.atttypid order by a.attnum) as types,
+       array_agg(case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
+                 order by a.attnum) as generated
+from pg_catalog.pg_attribute a
+join pg_catalog.pg_class c on c.oid = a.attrelid
+left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum and a.attgenerated <> ''
+where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+  and c.relpersistence <> 't'
+group by a.attrelid
+"""
+_PARENTS: Final = """
+select inhrelid, array_agg(inhparent order by inhseqno) from pg_catalog.pg_inherits group by inhrelid
+"""
+_TRIGGERS: Final = """
+select tgrelid, array_agg(distinct tgfoid) from pg_catalog.pg_trigger
+where not tgisinternal and tgenabled <> 'D' group by tgrelid
+"""
+_RULES: Final = "select distinct ev_class from pg_catalog.pg_rewrite where rulename <> '_RETURN'"
+_TYPES: Final = """
+with recursive base(oid, base) as (
+    select oid, oid from pg_catalog.pg_type where typtype <> 'd'
+    union all
+    select t.oid, b.base from pg_catalog.pg_type t join base b on t.typbasetype = b.oid where t.typtype = 'd'
+)
+select t.oid, format_type(t.oid, null) as name, t.typcategory::text as category, b.base
+from pg_catalog.pg_type t join base b using (oid)
+"""
+_BUILTINS: Final = """
+select distinct p.proname::text from pg_catalog.pg_proc p
+where p.pronamespace in (select oid from pg_catalog.pg_namespace
+                         where nspname in ('pg_catalog', 'information_schema'))
+"""
+_ROUTINES: Final = """
+select p.oid, n.nspname, p.proname, l.lanname, p.prokind::text as kind, {source} as source,
+       case when p.prokind <> 'a' then pg_get_functiondef(p.oid) else '' end as definition,
+       p.prorettype = 'pg_catalog.trigger'::regtype as returns_trigger, p.proretset, p.proargnames,
+       exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_proc'::regclass
+               and d.objid = p.oid and d.deptype = 'e') as extension
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+join pg_catalog.pg_language l on l.oid = p.prolang
+where n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+"""
+_AGGREGATE: Final = """
+(select 'SELECT ' || string_agg(format('%I.%I()', fn.nspname, f.proname), ', ')
+ from pg_catalog.pg_aggregate g
+ join pg_catalog.pg_proc f on f.oid in (g.aggtransfn, g.aggfinalfn, g.aggcombinefn, g.aggserialfn,
+                                        g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn)
+ join pg_catalog.pg_namespace fn on fn.oid = f.pronamespace
+ where g.aggfnoid = p.oid)"""
+_SQL_BODIES_SINCE: Final = 14
+
+
+async def read_catalog(connection: Connection, version: int) -> Catalog:
+    """All relations and user-defined routines, as one moment of the database.
+
+    `version` is the snapshot's own number, not the server's. Temporary relations are left out: to whoever
+    judges a statement they are unknown.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("set local search_path = pg_catalog")
+        relations = await connection.fetch(_RELATIONS)
+        columns = {row[0]: row for row in await connection.fetch(_COLUMNS)}
+        parents = {row[0]: tuple(row[1]) for row in await connection.fetch(_PARENTS)}
+        triggers = {row[0]: tuple(row[1]) for row in await connection.fetch(_TRIGGERS)}
+        rules = {row[0] for row in await connection.fetch(_RULES)}
+        types = {row["oid"]: row for row in await connection.fetch(_TYPES)}
+        builtins = await connection.fetch(_BUILTINS)
+        routines = await connection.fetch(_ROUTINES.format(source=_source(connection)))
+    bases = {oid: row["base"] for oid, row in types.items()}
+    return Catalog(
+        version=version,
+        relations={
+            row["oid"]: CatalogRelation(
+                oid=row["oid"],
+                schema=row["nspname"],
+                name=row["relname"],
+                kind=row["kind"],
+                columns=_columns(columns.get(row["oid"]), bases),
+                definition=row["definition"],
+                parents=parents.get(row["oid"], ()),
+                rows=row["rows"],
+                triggers=triggers.get(row["oid"], ()),
+                has_rules=row["oid"] in rules,
+            )
+            for row in relations
+        },
+        routines={row["oid"]: _routine(row) for row in routines},
+        builtins=frozenset(row[0] for row in builtins),
+        type_names={oid: row["name"] for oid, row in types.items()},
+        type_categories={oid: row["category"] for oid, row in types.items()},
+    )
+
+
+def _source(connection: Connection) -> str:
+    body = "pg_get_function_sqlbody(p.oid)"
+    if connection.get_server_version().major < _SQL_BODIES_SINCE:
+        body = "null::text"
+    return f"case when p.prokind = 'a' then {_AGGREGATE} else coalesce({body}, p.prosrc) end"
+
+
+def _columns(row: Any, bases: dict[int, int]) -> tuple[Column, ...]:
+    if row is None:
+        return ()
+    return tuple(
+        Column(attnum, name, type_oid, bases.get(type_oid, type_oid), generated)
+        for attnum, name, type_oid, generated in zip(
+            row["attnums"], row["names"], row["types"], row["generated"], strict=True
+        )
+    )
+
+
+def _routine(row: Any) -> Routine:
+    return Routine(
+        oid=row["oid"],
+        schema=row["nspname"],
+        name=row["proname"],
+        language=row["lanname"],
+        kind=row["kind"],
+        source=row["source"] or "",
+        definition=row["definition"] or "",
+        returns_trigger=row["returns_trigger"],
+        returns_set=row["proretset"],
+        argument_names=tuple(row["proargnames"] or ()),
+        extension=row["extension"],
+    )
+
+
+_HASH: Final = "select count(*) || ':' || coalesce(sum(hashtext(xmin::text || '.' || ctid::text)), 0)"
+_FINGERPRINT: Final = f"""
+select concat_ws('/',
+  ({_HASH} from pg_catalog.pg_class where relpersistence <> 't' and relkind not in ('t', 'i', 'I')),
+  (select count(*) || ':' || coalesce(sum(hashtext(a.xmin::text || '.' || attrelid || '.' || attnum)), 0)
+   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid and c.relpersistence <> 't'
+   where c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')),
+  ({_HASH} from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp_'),
+  ({_HASH} from pg_catalog.pg_proc),
+  ({_HASH} from pg_catalog.pg_rewrite),
+  ({_HASH} from pg_catalog.pg_trigger),
+  ({_HASH} from pg_catalog.pg_event_trigger),
+  ({_HASH} from pg_catalog.pg_inherits))
+"""  # noqa: S608 - put together from constants
+
+
+async def fingerprint(connection: Connection) -> str:
+    """A text that differs once DDL has changed what names mean: for a poll.
+
+    Counts and hashes `xmin` of the catalogs' rows, so it sees a change as soon as it is committed, and sees
+    nothing else: ANALYZE and VACUUM write in place, and temporary tables are left out.
+    """
+    return str(await connection.fetchval(_FINGERPRINT))

@@ -1,0 +1,154 @@
+"""SQL text in, PostgreSQL's raw parse tree out, as plain dicts. Every text is read or refused; none can crash.
+
+libpg_query writes its tree as JSON three times faster than as protobuf, and dicts are walked several times
+faster than protobuf messages. A node is `{"SelectStmt": {…}}`; a field whose type the grammar fixes holds the
+fields alone, and `FIELD_TYPES` names that type.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from postgast.native import lib
+from postgast.pg_query_pb2 import Node as NodeMessage
+
+from gatekeeper.model import Refusal
+
+Tree: TypeAlias = dict[str, Any]
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Longer texts are not read at all."""
+MAX_CODE_BYTES: Final = 1024 * 1024
+"""What may stand outside of quotes."""
+MAX_TREE_BYTES: Final = 32 * 1024 * 1024
+_SMALL_BYTES: Final = 16 * 1024
+"""A level of the tree takes two bytes of text at least, and a few hundred bytes of C stack."""
+_BIG_STACK_BYTES: Final = 1024 * 1024 * 1024
+"""Reserved, not used: for a tree as deep as MAX_BYTES of text can make it."""
+_QUOTED: Final = re.compile(rb"'[^']*'|\$([A-Za-z_]\w*)?\$.*?\$\1\$", re.DOTALL)
+
+FIELD_TYPES: Final[Mapping[str, Mapping[str, str]]] = {
+    field.message_type.name: {
+        inner.json_name: inner.message_type.name
+        for inner in field.message_type.fields
+        if inner.message_type is not None and inner.message_type.name != "Node"
+    }
+    for field in NodeMessage.DESCRIPTOR.fields
+}
+"""Node type → field → the type of what it holds, where that is not any node."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawStatement:
+    """One statement of a query string."""
+
+    kind: str
+    node: Tree
+    text: str
+
+
+class UnreadableError(Exception):
+    """The text cannot be judged; `refusal` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(refusal.message)
+
+
+_TOO_LONG: Final = Refusal("54000", "statement is too long to be judged", hint="Send it in smaller parts.")
+TOO_DEEP: Final = Refusal("54001", "statement is nested too deeply to be judged")
+
+
+def parse(sql: str) -> list[RawStatement]:
+    """Read a query string; none for an empty one. Raises UnreadableError."""
+    raw, tree = _tree(sql)
+    found = []
+    for statement in tree.get("stmts", ()):
+        node = statement.get("stmt")
+        if not node:
+            continue
+        start = statement.get("stmt_location", 0)
+        length = statement.get("stmt_len", 0)
+        text = raw[start : start + length] if length else raw[start:]
+        ((kind, fields),) = node.items()
+        found.append(RawStatement(kind, fields, text.decode("utf-8", "replace").strip()))
+    return found
+
+
+def _tree(sql: str) -> tuple[bytes, Tree]:
+    try:
+        raw = sql.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnreadableError(Refusal("22021", 'invalid byte sequence for encoding "UTF8"')) from None
+    if b"\0" in raw:
+        raise UnreadableError(Refusal("22021", 'invalid byte sequence for encoding "UTF8": 0x00'))
+    if len(raw) <= _SMALL_BYTES:
+        return raw, _decode(_parse_json(raw))
+    if len(raw) > MAX_BYTES or (len(raw) > MAX_CODE_BYTES and len(_QUOTED.sub(b"", raw)) > MAX_CODE_BYTES):
+        raise UnreadableError(_TOO_LONG)
+    return raw, _decode(_on_a_big_stack(raw))
+
+
+def _parse_json(raw: bytes) -> bytes:
+    result = lib.pg_query_parse(raw)
+    try:
+        if result.error:
+            raise UnreadableError(_refusal(result.error.contents))
+        tree: bytes = result.parse_tree
+        return tree
+    finally:
+        lib.pg_query_free_parse_result(result)
+
+
+def _on_a_big_stack(raw: bytes) -> bytes:
+    """Parse on a thread whose stack no tree can overflow: libpg_query writes trees by recursion, unchecked."""
+    outcome: list[bytes | UnreadableError] = []
+
+    def work() -> None:
+        try:
+            outcome.append(_parse_json(raw))
+        except UnreadableError as error:
+            outcome.append(error)
+
+    with _stack_size_lock:
+        before = threading.stack_size(_BIG_STACK_BYTES)
+        try:
+            thread = threading.Thread(target=work, name="parse")
+            thread.start()
+        except RuntimeError:
+            raise UnreadableError(_TOO_LONG) from None
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    found = outcome[0]
+    if isinstance(found, UnreadableError):
+        raise found
+    return found
+
+
+_stack_size_lock = threading.Lock()
+
+
+def _decode(json: bytes) -> Tree:
+    if len(json) > MAX_TREE_BYTES:
+        raise UnreadableError(_TOO_LONG)
+    try:
+        tree: Tree = msgspec.json.decode(json)
+    except RecursionError:
+        raise UnreadableError(TOO_DEEP) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UnreadableError(Refusal("42601", "statement cannot be read")) from None
+    return tree
+
+
+def _refusal(error: ctypes.Structure) -> Refusal:
+    message = (error.message or b"syntax error").decode("utf-8", "replace")
+    if message.startswith("memory exhausted") or "stack depth" in message:
+        return TOO_DEEP
+    return Refusal("42601", message)
