@@ -17,17 +17,149 @@ _MOST_FORMATTED = 8_000
 _MOST_COLOURED = 20_000
 
 _KEYWORDS: Final = frozenset(
-    """
-    ADD ALL ALTER ANALYZE AND ANY AS ASC BEGIN BETWEEN BY CALL CASCADE CASE CAST CHECK CLOSE CLUSTER COLUMN
-    COMMENT COMMIT CONCURRENTLY CONFLICT CONSTRAINT COPY CREATE CROSS CURSOR DATABASE DEALLOCATE DECLARE DEFAULT
-    DELETE DESC DISCARD DISTINCT DO DROP ELSE END EXCEPT EXECUTE EXISTS EXPLAIN EXTENSION FETCH FILTER FOR FOREIGN
-    FROM FULL FUNCTION GRANT GROUP HAVING IF ILIKE IN INDEX INNER INSERT INTERSECT INTO IS JOIN KEY LATERAL LEFT
-    LIKE LIMIT LISTEN LOCK MATERIALIZED MERGE MOVE NATURAL NOT NOTHING NOTIFY NULL OF OFFSET ON ONLY OR ORDER OUTER
-    OVER OWNER PARTITION POLICY PREPARE PRIMARY PROCEDURE PUBLIC RECURSIVE REFERENCES REFRESH REINDEX RELEASE
-    RENAME RESET RESTRICT RETURNING REVOKE RIGHT ROLE ROLLBACK ROW ROWS SAVEPOINT SCHEMA SELECT SEQUENCE SERVER SET
-    SHOW START TABLE TABLESAMPLE TEMP TEMPORARY THEN TO TRANSACTION TRIGGER TRUNCATE TYPE UNION UNIQUE UPDATE USER
-    USING VACUUM VALUES VIEW WHEN WHERE WINDOW WITH WORK
-    """.split()
+    [
+        "ADD",
+        "ALL",
+        "ALTER",
+        "ANALYZE",
+        "AND",
+        "ANY",
+        "AS",
+        "ASC",
+        "BEGIN",
+        "BETWEEN",
+        "BY",
+        "CALL",
+        "CASCADE",
+        "CASE",
+        "CAST",
+        "CHECK",
+        "CLOSE",
+        "CLUSTER",
+        "COLUMN",
+        "COMMENT",
+        "COMMIT",
+        "CONCURRENTLY",
+        "CONFLICT",
+        "CONSTRAINT",
+        "COPY",
+        "CREATE",
+        "CROSS",
+        "CURSOR",
+        "DATABASE",
+        "DEALLOCATE",
+        "DECLARE",
+        "DEFAULT",
+        "DELETE",
+        "DESC",
+        "DISCARD",
+        "DISTINCT",
+        "DO",
+        "DROP",
+        "ELSE",
+        "END",
+        "EXCEPT",
+        "EXECUTE",
+        "EXISTS",
+        "EXPLAIN",
+        "EXTENSION",
+        "FETCH",
+        "FILTER",
+        "FOR",
+        "FOREIGN",
+        "FROM",
+        "FULL",
+        "FUNCTION",
+        "GRANT",
+        "GROUP",
+        "HAVING",
+        "IF",
+        "ILIKE",
+        "IN",
+        "INDEX",
+        "INNER",
+        "INSERT",
+        "INTERSECT",
+        "INTO",
+        "IS",
+        "JOIN",
+        "KEY",
+        "LATERAL",
+        "LEFT",
+        "LIKE",
+        "LIMIT",
+        "LISTEN",
+        "LOCK",
+        "MATERIALIZED",
+        "MERGE",
+        "MOVE",
+        "NATURAL",
+        "NOT",
+        "NOTHING",
+        "NOTIFY",
+        "NULL",
+        "OF",
+        "OFFSET",
+        "ON",
+        "ONLY",
+        "OR",
+        "ORDER",
+        "OUTER",
+        "OVER",
+        "OWNER",
+        "PARTITION",
+        "POLICY",
+        "PREPARE",
+        "PRIMARY",
+        "PROCEDURE",
+        "PUBLIC",
+        "RECURSIVE",
+        "REFERENCES",
+        "REFRESH",
+        "REINDEX",
+        "RELEASE",
+        "RENAME",
+        "RESET",
+        "RESTRICT",
+        "RETURNING",
+        "REVOKE",
+        "RIGHT",
+        "ROLE",
+        "ROLLBACK",
+        "ROW",
+        "ROWS",
+        "SAVEPOINT",
+        "SCHEMA",
+        "SELECT",
+        "SEQUENCE",
+        "SERVER",
+        "SET",
+        "SHOW",
+        "START",
+        "TABLE",
+        "TABLESAMPLE",
+        "TEMP",
+        "TEMPORARY",
+        "THEN",
+        "TO",
+        "TRANSACTION",
+        "TRIGGER",
+        "TRUNCATE",
+        "TYPE",
+        "UNION",
+        "UNIQUE",
+        "UPDATE",
+        "USER",
+        "USING",
+        "VACUUM",
+        "VALUES",
+        "VIEW",
+        "WHEN",
+        "WHERE",
+        "WINDOW",
+        "WITH",
+        "WORK",
+    ]
 )
 _TOKEN: Final = re.compile(
     r"""
@@ -54,6 +186,18 @@ def _tokens(sql: str) -> list[tuple[str, str]]:
     return found
 
 
+_MOST_BLANK: Final = 60
+"""Longer white space could push what follows out of sight: its length is shown in its place."""
+
+
+def _blank(text: str) -> str:
+    lines = text.count("\n")
+    if len(text) - lines <= _MOST_BLANK and lines <= 2:
+        return safe(text, lines=True)
+    said = f"⟨{lines} line breaks⟩" if lines > 2 else f"⟨{len(text)} blanks⟩"
+    return f"\n{said}\n" if lines else f" {said} "
+
+
 def _role(kind: str, text: str, following: str) -> str:
     match kind:
         case "word":
@@ -71,10 +215,13 @@ def coloured(sql: str) -> tuple[Span, ...]:
     """A statement with its line breaks, in roles; harmless to the screen."""
     head, rest = sql[:_MOST_COLOURED], sql[_MOST_COLOURED:]
     tokens = _tokens(head)
-    spans = [
-        (safe(text, lines=True), _role(kind, text, tokens[place + 1][1] if place + 1 < len(tokens) else ""))
-        for place, (kind, text) in enumerate(tokens)
-    ]
+    spans: list[Span] = []
+    for place, (kind, text) in enumerate(tokens):
+        following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
+        if kind == "space":
+            spans.append((_blank(text), "faint"))
+        else:
+            spans.append((safe(text, lines=True), _role(kind, text, following)))
     if rest:
         spans.append((safe(rest, lines=True), ""))
     return tuple(spans)
@@ -127,7 +274,7 @@ _STAYS_AFTER: Final[dict[str, frozenset[str]]] = {
     "SET": frozenset({"UPDATE", "NULL", "DEFAULT"}),
     "JOIN": _JOIN_WORDS,
     "VALUES": frozenset({"DEFAULT", "(", "EXPLAIN", "ANALYZE"}),
-    **{word: _JOIN_WORDS for word in _JOIN_WORDS},
+    **dict.fromkeys(_JOIN_WORDS, _JOIN_WORDS),
 }
 
 

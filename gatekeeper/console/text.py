@@ -6,6 +6,8 @@ spelled out; markup never applies, because only spans of (text, role) reach the 
 
 from __future__ import annotations
 
+import re
+import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -160,11 +162,6 @@ def fit_spans(spans: Iterable[Span], width: int, *, right: bool = False) -> list
     return out
 
 
-def wrap_spans(label: str, value: Sequence[Span], indent: int = 10) -> list[Span]:
-    """A label in its own column, then a value."""
-    return [(f"{label:<{indent}}", "dim"), *value]
-
-
 def duration(seconds: float) -> str:
     """A span of time in at most two units: `42s`, `3m 10s`, `2h 05m`, `4d 3h`."""
     whole = max(0, int(seconds))
@@ -266,3 +263,78 @@ def verdict_spans(verdict: str, outcome: str | None = None) -> list[Span]:
     if verdict == "approve" and outcome is not None:
         word, role = "approve", "warn"
     return [(f"{glyph} ", role), (word, role)]
+
+
+_PIECES: Final = re.compile(r"\n| +|[^ \n]+")
+
+
+def wrap(spans: Iterable[Span], width: int, *, hang: int = 0) -> list[list[Span]]:
+    """Lines of at most `width` cells; what goes on in the next line is indented by `hang` cells."""
+    width = max(width, hang + 8)
+    lines: list[list[Span]] = [[]]
+    used = 0
+    for text, role in spans:
+        for piece in _PIECES.findall(text):
+            if piece == "\n":
+                lines.append([])
+                used = 0
+                continue
+            length = cell_len(piece)
+            if used + length > width and used > hang and not piece.isspace():
+                lines.append([(" " * hang, "")] if hang else [])
+                used = hang
+            while used + length > width:
+                head, piece = _cut(piece, width - used)
+                lines[-1].append((head, role))
+                lines.append([(" " * hang, "")] if hang else [])
+                used, length = hang, cell_len(piece)
+            if piece:
+                lines[-1].append((piece, role))
+                used += length
+    return lines
+
+
+def _cut(text: str, cells: int) -> tuple[str, str]:
+    """The head of a text that fills at most `cells` cells, at least one character, and the rest."""
+    taken = used = 0
+    for char in text:
+        used += cell_len(char)
+        if used > cells and taken:
+            break
+        taken += 1
+    return text[:taken], text[taken:]
+
+
+def joined(lines: Iterable[Sequence[Span]]) -> list[Span]:
+    """Lines as spans with line breaks."""
+    out: list[Span] = []
+    for place, line in enumerate(lines):
+        if place:
+            out.append(("\n", ""))
+        out += line
+    return out
+
+
+def labelled(label: str, value: Sequence[Span], width: int, indent: int = 10) -> list[list[Span]]:
+    """A dim label in its own column, then a value that wraps beside it."""
+    return wrap([(f"{label:<{indent}}", "dim"), *value], width, hang=indent)
+
+
+def time_of_day(at: float) -> str:
+    """`14:03:07`, where the reader is."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def date_time(at: float) -> str:
+    """`24 Nov 14:03`, where the reader is."""
+    return time.strftime("%d %b %H:%M", time.localtime(at))
+
+
+def is_sqlstate(outcome: str) -> bool:
+    """Whether an outcome is an error's SQLSTATE and not a command tag; no tag has five capitals and a digit."""
+    return len(outcome) == 5 and outcome.isalnum() and any(c.isdigit() for c in outcome)
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,66 @@
+"""The keys of a screen, and those that work everywhere."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from gatekeeper.console.text import Span, content
+from gatekeeper.console.widgets.bars import Hint, KeyBar
+
+Keys = tuple[tuple[str, str], ...]
+
+LISTS: Final[Keys] = (
+    ("↑ ↓  pgup pgdn", "move, by line or by page"),
+    ("home end", "first, last"),
+    ("enter", "open"),
+    ("tab", "next list"),
+)
+EVERYWHERE: Final[Keys] = (
+    ("?", "this help"),
+    ("ctrl+p", "command palette; themes are there"),
+    ("q", "quit"),
+)
+
+
+class Help(ModalScreen[None]):
+    """Closes with any of the keys that one would try."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss", "Close", show=False),
+        Binding("up", "scroll(-1)", show=False),
+        Binding("down", "scroll(1)", show=False),
+    ]
+
+    def __init__(self, over: Screen[object]) -> None:
+        super().__init__()
+        self._title: str = getattr(over, "HELP_TITLE", "Keys")
+        self._keys: Keys = getattr(over, "HELP_KEYS", ())
+        self._everywhere: Keys = getattr(over, "HELP_EVERYWHERE", EVERYWHERE)
+
+    def compose(self) -> ComposeResult:
+        """Two groups of keys."""
+        spans: list[Span] = []
+        for title, keys in ((self._title, self._keys), ("Lists", LISTS), ("Everywhere", self._everywhere)):
+            spans.append((f"{title}\n", "strong"))
+            for key, what in keys:
+                spans += [(f"  {key:<17}", "key"), (f"{what}\n", "")]
+            spans.append(("\n", ""))
+        with Vertical(classes="box") as box:
+            box.border_title = "Help"
+            with VerticalScroll(can_focus=False):
+                yield Static(content(spans[:-1]))
+            yield KeyBar((Hint("escape", "close"),))
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll, where the terminal is low."""
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    async def action_dismiss(self, result: None = None) -> None:
+        """Close."""
+        self.dismiss(result)
