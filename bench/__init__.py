@@ -1,0 +1,1 @@
+"""What the gateway costs: PostgreSQL directly, through pgbouncer and through Gatekeeper, in one run."""
