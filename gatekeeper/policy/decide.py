@@ -66,7 +66,11 @@ def decide(
 
 def valid_until(rules: Rules, now: float) -> float:
     """The next Unix time at which the hours of a guard begin or end; infinite where no guard has hours."""
-    return next_change((guard.hours for guard in rules.guards if guard.hours is not None), now)
+    compiled = _compile(rules)
+    if not compiled.unchanged[0] <= now < compiled.unchanged[1]:
+        hours = [guard.hours for guard in rules.guards if guard.hours is not None]
+        compiled.unchanged = (now, next_change(hours, now))
+    return compiled.unchanged[1]
 
 
 # --- refused whatever the guards say ---------------------------------------------------------------------
@@ -106,9 +110,9 @@ def _class_of_tag(tag: str) -> StatementClass | None:
         return StatementClass.WRITE
     if tag in {"DO", "CALL"}:
         return StatementClass.FUNCTION
-    if tag.startswith(("GRANT", "REVOKE")) or tag.endswith((" ROLE", " USER MAPPING")):
+    if tag.startswith(("GRANT", "REVOKE")) or tag.endswith((" ROLE", " DEFAULT PRIVILEGES")):
         return StatementClass.ROLE
-    if tag.startswith(("CREATE ", "ALTER ", "DROP ")) and tag not in {"ALTER SYSTEM", "DROP OWNED"}:
+    if tag.startswith(("CREATE ", "ALTER ", "DROP ")):
         return StatementClass.DDL
     return None
 
@@ -135,6 +139,8 @@ class _Compiled:
     guards: tuple[Guard, ...]
     applying: dict[tuple[str, str], tuple[Guard, ...]] = field(default_factory=dict)
     """By grant and database."""
+    unchanged: tuple[float, float] = (0.0, 0.0)
+    """From when until when no hours begin or end."""
 
     def for_session(self, grant: str, database: str) -> tuple[Guard, ...]:
         """The guards that look at this grant on this database, in the order of the file."""

@@ -16,6 +16,7 @@ from gatekeeper.rules.globs import matcher
 from gatekeeper.rules.schema import GuardRules
 from gatekeeper.rules.tags import COMMAND_TAGS
 from gatekeeper.sql.catalog import Catalog, CatalogRelation
+from gatekeeper.sql.functions import BUILTINS
 
 Matches = Callable[[str], bool]
 
@@ -83,7 +84,7 @@ def is_plannable(statement: StatementFacts, catalog: Catalog) -> bool:
         routines = catalog.routines_named(function.schema, function.name)
         if any(not routine.returns_trigger for routine in routines):
             return False
-        if not routines and function.name not in catalog.builtins:
+        if not routines and function.name not in (catalog.builtins or BUILTINS):
             return False
     return True
 
