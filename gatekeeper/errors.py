@@ -6,13 +6,11 @@ read by the person at the other end, never an exception's own text.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class GatekeeperError(Exception):
     """Base of all errors of ours. `str()` of it is one clear line without secrets."""
 
-    sqlstate: ClassVar[str] = "XX000"
+    sqlstate: str = "XX000"
 
 
 class ConfigError(GatekeeperError):

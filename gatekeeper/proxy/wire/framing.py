@@ -5,7 +5,6 @@ A message is one type byte, an Int32 length that counts itself, and a body (Post
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -22,6 +21,8 @@ _int32: Final = Struct("!i").unpack_from
 
 _LARGE: Final = frozenset(b"QPBFdpf")
 _FRONTEND: Final = frozenset(b"QPBEDCSHFXdcfp")
+SESSION_TYPES: Final = _FRONTEND - {ord("p")}
+"""What a client may send once it has logged in."""
 
 
 class FrontendFrames:
@@ -78,15 +79,34 @@ class FrontendFrames:
         return rest
 
 
-def split_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (type, body) of the messages in data, which must be whole. Raises ProtocolError otherwise."""
-    position = 0
-    while position < len(data):
-        if len(data) - position < HEADER_BYTES:
-            raise ProtocolError("truncated message")
-        (length,) = _int32(data, position + 1)
-        end = position + 1 + length
-        if length < 4 or end > len(data):
-            raise ProtocolError("invalid message length")
-        yield data[position], data[position + HEADER_BYTES : end]
-        position = end
+class BackendFrames:
+    """Splits what a server sends during login into whole messages."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Append what was received."""
+        self._buffer += data
+
+    def next(self) -> tuple[int, bytes] | None:
+        """Take the next message as (type, body), or None if it is not all there. Raises ProtocolError."""
+        buffer = self._buffer
+        if len(buffer) < HEADER_BYTES:
+            return None
+        (length,) = _int32(buffer, 1)
+        if length < 4 or length > MAX_BEFORE_LOGIN_BYTES:
+            raise ProtocolError("invalid message length from the server")
+        if len(buffer) < 1 + length:
+            return None
+        kind, body = buffer[0], bytes(buffer[HEADER_BYTES : 1 + length])
+        del buffer[: 1 + length]
+        return kind, body
+
+    def take_rest(self) -> bytes:
+        """Take what came behind the last message."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest

@@ -10,7 +10,6 @@ from struct import unpack_from
 from typing import Final
 
 from scramp import ScramClient, ScramException
-from scramp.core import make_channel_binding  # type: ignore[attr-defined]
 
 from gatekeeper.errors import ProtocolError, UpstreamUnreachableError
 from gatekeeper.model import Secret
@@ -31,7 +30,7 @@ class UpstreamLogin:
     """From StartupMessage to the first ReadyForQuery. `done` is true after it."""
 
     def __init__(self, user: str, password: Secret | None, certificate: bytes | None = None) -> None:
-        """`certificate` is the server's, in DER, where the connection is encrypted: for SCRAM-SHA-256-PLUS."""
+        """`certificate` is the server's, in DER, under TLS: for SCRAM-SHA-256-PLUS."""
         self._user = user
         self._password = password
         self._certificate = certificate
@@ -134,8 +133,8 @@ class UpstreamLogin:
 
 def _server_end_point(certificate: bytes) -> tuple[str, bytes]:
     """Channel binding data tls-server-end-point of a DER certificate (RFC 5929, 4.1)."""
-    from cryptography.hazmat.primitives.hashes import SHA256, Hash  # noqa: PLC0415 - only with TLS
-    from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256, Hash
+    from cryptography.x509 import load_der_x509_certificate
 
     algorithm = load_der_x509_certificate(certificate).signature_hash_algorithm
     if algorithm is None or algorithm.name in ("md5", "sha1"):

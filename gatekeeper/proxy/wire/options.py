@@ -1,4 +1,4 @@
-"""The `options` of a startup packet, split as PostgreSQL's backend splits them (pg_split_opts, postgres.c)."""
+"""The `options` of a startup packet, split as PostgreSQL's backend does (pg_split_opts, postgres.c)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def read_options(text: str) -> dict[str, str]:
     for word in words:
         if word == "-c":
             assignment = next(words, "")
-        elif word.startswith("--"):
-            assignment = word[2:]
-        elif word.startswith("-c"):
+        elif word.startswith(("--", "-c")):
             assignment = word[2:]
         else:
             raise ProtocolError(f"invalid command-line argument for server process: {word[:40]}")

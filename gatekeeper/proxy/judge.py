@@ -1,0 +1,229 @@
+"""From a statement's text to what becomes of it: facts, verdict and masks.
+
+They are kept while nothing that they rest on changes.
+
+One judge serves all sessions of one grant on one database. Rules and catalog are looked at on every call, so
+that a reload or a DDL holds from the next statement on; `epoch` tells a session that something changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from gatekeeper.masking.plan import MaskPlan, plan, unknown
+from gatekeeper.masking.resolve import MaskSet, resolve
+from gatekeeper.model import STRICTNESS, Action, Facts, Refusal, StatementClass, Undecided, Verdict
+from gatekeeper.policy.decide import decide, valid_until
+from gatekeeper.policy.settings import check_setting
+from gatekeeper.rules.schema import GrantRules, Rules
+from gatekeeper.sql.catalog import Catalog
+from gatekeeper.sql.facts import extract
+
+_MOST_CACHED: Final = 4096
+_LONGEST_CACHED: Final = 65_536
+"""Characters; a longer text is judged anew each time."""
+
+_WITHDRAWN: Final = Verdict(
+    Action.REJECT, refusal=Refusal("42501", "the grant was withdrawn", hint="Log in again.")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a query string contains and what becomes of it."""
+
+    facts: Facts
+    verdict: Verdict | Undecided
+    plan: MaskPlan
+    epoch: int
+    valid_until: float
+    """Unix time until which it may be used again; an `hours` window opens or closes then."""
+    uncertain: bool = False
+    """It was made while uncommitted DDL could have changed what names mean."""
+    tags: tuple[str, ...] = field(init=False)
+    classes: tuple[str, ...] = field(init=False)
+    relations: tuple[str, ...] = field(init=False)
+    functions: tuple[str, ...] = field(init=False)
+    changes_catalog: bool = field(init=False)
+    plain: bool = field(init=False)
+    """No statement in it names a prepared statement or a cursor."""
+    reason: str | None = field(init=False)
+    """What it sets as `gatekeeper.reason`; empty where that is computed, None where it sets none."""
+    dynamic: bool = field(init=False)
+    """It runs SQL that nobody could read."""
+    hides_names: bool = field(init=False)
+    """What it runs may open cursors, or prepare statements, under names that nobody saw."""
+
+    def __post_init__(self) -> None:
+        facts = self.facts
+        put = object.__setattr__
+        put(self, "tags", facts.tags)
+        put(self, "classes", tuple(sorted(facts.classes)))
+        put(self, "relations", facts.relations)
+        put(self, "functions", facts.functions)
+        put(self, "changes_catalog", any(s.changes_catalog for s in facts.statements))
+        named = any(s.prepares or s.executes or s.declares or s.fetches for s in facts.statements)
+        put(self, "plain", not named)
+        put(self, "reason", None)
+        for change in (c for s in facts.statements for c in s.settings):
+            if change.name in ("gatekeeper.reason", "*"):
+                put(self, "reason", change.value or "")
+        dynamic = any(s.dynamic_sql or s.opaque_functions for s in facts.statements)
+        put(self, "dynamic", dynamic)
+        put(self, "hides_names", dynamic or StatementClass.FUNCTION in facts.classes)
+
+
+class Sources(Protocol):
+    """Where a judge looks for what is in force now."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """The newest snapshot of the database."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """True while the snapshot is known to be behind the database."""
+        ...
+
+    @property
+    def sticky(self) -> dict[tuple[int, int], str]:
+        """Columns that were masked once, by table OID and attribute number: they stay so."""
+        ...
+
+
+class Judge:
+    """Judges for one grant on one database."""
+
+    def __init__(self, sources: Sources, grant: str, database: str, hash_key: bytes) -> None:
+        self._sources = sources
+        self._grant_name = grant
+        self._database = database
+        self._hash_key = hash_key
+        self._rules: Rules | None = None
+        self._catalog: Catalog | None = None
+        self._grant: GrantRules | None = None
+        self._masks: MaskSet
+        self._cache: dict[str, Judgement] = {}
+        self._epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """Changes whenever the rules or the catalog did."""
+        sources = self._sources
+        if sources.rules is not self._rules or sources.catalog is not self._catalog:
+            self._renew()
+        return self._epoch
+
+    @property
+    def stale(self) -> bool:
+        """The snapshot is behind the database: judge nothing by it that rests on names."""
+        return self._sources.stale
+
+    def _renew(self) -> None:
+        self._rules, self._catalog = self._sources.rules, self._sources.catalog
+        self._grant = self._rules.grant(self._grant_name)
+        sticky = self._sources.sticky
+        self._masks = resolve(
+            self._rules,
+            self._catalog,
+            self._grant_name,
+            self._database,
+            sticky=sticky,
+            hash_key=self._hash_key,
+        )
+        self._cache.clear()
+        self._epoch += 1
+
+    def judge(
+        self,
+        sql: str,
+        now: float,
+        *,
+        uncertain: bool = False,
+        reason: str | None = None,
+        estimates: Mapping[int, float | None] | None = None,
+    ) -> Judgement:
+        """Judge a query string. The verdict is Undecided where estimates are needed and not given."""
+        epoch = self.epoch
+        plain = not uncertain and estimates is None
+        if plain and (found := self._cache.get(sql)) is not None and now < found.valid_until:
+            return found
+        assert self._rules is not None
+        assert self._catalog is not None
+        facts = extract(sql, self._catalog, uncertain=uncertain)
+        if not uncertain and any(s.changes_catalog for s in facts.statements[:-1]):
+            # What stands behind a DDL in the same query string meets a catalog that nobody has read.
+            uncertain, facts = True, extract(sql, self._catalog, uncertain=True)
+        masks = plan(facts, self._masks, self._catalog, uncertain=uncertain)
+        if self._grant is None:
+            return Judgement(facts, _WITHDRAWN, masks, epoch, now)
+        verdict = decide(
+            facts,
+            self._grant,
+            self._database,
+            self._rules,
+            self._catalog,
+            now,
+            estimates=estimates,
+            reason=reason,
+        )
+        if isinstance(verdict, Verdict):
+            verdict = _stricter(verdict, masks)
+        until = valid_until(self._rules, now)
+        judgement = Judgement(facts, verdict, masks, epoch, until, uncertain)
+        if plain and not self._grant.require_reason and len(sql) <= _LONGEST_CACHED:
+            self._keep(sql, judgement)
+        return judgement
+
+    def _keep(self, sql: str, judgement: Judgement) -> None:
+        cache = self._cache
+        if len(cache) >= _MOST_CACHED:
+            for old in list(cache)[: _MOST_CACHED // 4]:
+                del cache[old]
+        cache[sql] = judgement
+
+    def unknown(self) -> MaskPlan:
+        """The plan for results of which nobody knows the statement."""
+        _ = self.epoch
+        assert self._catalog is not None
+        return unknown(self._masks, self._catalog)
+
+    def setting(self, name: str, value: str | None) -> Refusal | None:
+        """Why a setting may not be given at login; None where it may."""
+        _ = self.epoch
+        if self._grant is None:
+            return _WITHDRAWN.refusal
+        return check_setting(name, value, self._grant)
+
+    def function(self, oid: int) -> str | None:
+        """Qualified, quoted name of the function with that OID; None where it is not known."""
+        catalog = self._sources.catalog
+        routine = catalog.routines.get(oid)
+        if routine is not None:
+            return f"{_quoted(routine.schema)}.{_quoted(routine.name)}"
+        builtin = catalog.builtin_oids.get(oid)
+        return f"pg_catalog.{_quoted(builtin)}" if builtin is not None else None
+
+
+JudgeFor = Callable[[str, str], Judge]
+
+
+def _stricter(verdict: Verdict, masks: MaskPlan) -> Verdict:
+    """The verdict with what the masks demand of the statement."""
+    if verdict.refusal is None and masks.refusal is not None:
+        return Verdict(Action.REJECT, verdict.guards, masks.refusal, warnings=verdict.warnings)
+    if masks.hold is not None and STRICTNESS[verdict.action] < STRICTNESS[Action.APPROVE]:
+        return Verdict(Action.APPROVE, verdict.guards, hold=masks.hold, warnings=verdict.warnings)
+    return verdict
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
