@@ -21,6 +21,13 @@ from tests.servers import (
 MakeDatabase = Callable[..., Awaitable[Database]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a server, so that `make check` can leave it out."""
+    for item in items:
+        if {"pg18", "pg15"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
 @pytest.fixture(scope="session")
 async def pg18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
     """The bundled PostgreSQL 18, on a Unix socket."""
