@@ -6,6 +6,7 @@ A password may sit in any of these texts by mistake, and errors go to logs and s
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,7 @@ EMBEDDED: Final = "embedded"
 _SCHEMES: Final = ("postgresql", "postgres")
 _SSLMODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey")
-_PARAMETERS: Final = (
-    *("host", "port", "sslmode", *_FILES, "sslnegotiation"),
-    *("connect_timeout", "application_name"),
-)
+_PARAMETERS: Final = ("host", "port", "user", "dbname", "sslmode", *_FILES, "connect_timeout")
 """What of libpq's connection parameters a `dsn` may carry; what would be ignored is refused instead."""
 _SECRET_PARAMETERS: Final = ("password", "sslpassword", "passfile", "scram_client_key", "scram_server_key")
 
@@ -43,7 +41,7 @@ def parse_listen(text: str) -> Listen:
         raise ValueError("must be HOST:PORT, with an IPv6 address in brackets: [::1]:6432")
     if not colon or not host or any(character.isspace() for character in host):
         raise ValueError('must be HOST:PORT, such as "127.0.0.1:6432"')
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not _is_port(port):
         raise ValueError("must end in a port, 0 to 65535")
     return Listen(host, int(port))
 
@@ -54,23 +52,41 @@ def parse_dsn(text: str, base: Path) -> str:
         return text
     url = _postgres_url(text, 'must be "embedded" or a postgresql:// URL')
     parameters = _parameters(url)
-    if not url.username:
-        raise ValueError("names no user: postgresql://USER@HOST:PORT/DATABASE")
-    if not url.path.strip("/"):
-        raise ValueError("names no database: postgresql://USER@HOST:PORT/DATABASE")
-    if not (url.hostname or parameters.get("host")):
-        raise ValueError("names no host: postgresql://USER@HOST:PORT/DATABASE")
     for key in parameters:
         if key not in _PARAMETERS:
             raise ValueError(f"{key}: unknown parameter{did_you_mean(key, _PARAMETERS)}")
-    mode = parameters.get("sslmode")
-    if mode is not None and mode not in _SSLMODES:
-        raise ValueError(f"sslmode must be one of {', '.join(_SSLMODES)}")
+    user, _, places = url.netloc.rpartition("@")
+    for what, there in (
+        ("user", user or parameters.get("user")),
+        ("database", url.path.strip("/") or parameters.get("dbname")),
+        ("host", places or parameters.get("host")),
+    ):
+        if not there:
+            raise ValueError(f"names no {what}: postgresql://USER@HOST:PORT/DATABASE")
+    _check_parameters(parameters)
     for key in _FILES:
         if key in parameters and not (key == "sslrootcert" and parameters[key] == "system"):
             parameters[key] = str(base / parameters[key])
     query = "&".join(f"{key}={quote(value, safe='/:')}" for key, value in parameters.items())
     return urlunsplit(("postgresql", url.netloc, url.path, query, ""))
+
+
+def _check_parameters(parameters: Mapping[str, str]) -> None:
+    mode = parameters.get("sslmode", "prefer")
+    if mode not in _SSLMODES:
+        raise ValueError(f"sslmode must be one of {', '.join(_SSLMODES)}")
+    if parameters.get("sslrootcert") == "system" and mode != "verify-full":
+        raise ValueError("sslrootcert=system needs sslmode=verify-full")  # as in libpq
+    timeout = parameters.get("connect_timeout", "0")
+    if not (timeout.isascii() and timeout.isdigit() and len(timeout) < 7):
+        raise ValueError("connect_timeout must be a number of seconds")
+    for port in parameters.get("port", "").split(","):
+        if port and not _is_port(port):
+            raise ValueError("port must be 0 to 65535")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[:6]) <= 65535
 
 
 def parse_store(text: str, base: Path) -> str:
@@ -128,12 +144,17 @@ def _split(text: str) -> SplitResult:
 def _postgres_url(text: str, otherwise: str) -> SplitResult:
     if not text.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
         raise ValueError(otherwise)
-    if "," in text.partition("?")[0].rpartition("@")[2].partition("/")[0]:
-        raise ValueError("must name one host; several are the work of a TCP balancer")
-    url = _split(text)
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    for place in url.netloc.rpartition("@")[2].split(","):
+        _, colon, port = place.rpartition("]")[2].partition(":")
+        if colon and not _is_port(port):
+            raise ValueError("must end a host in :PORT, 0 to 65535")
     if url.fragment:
         raise ValueError("has a # in it; write %23")
-    if url.password is not None:
+    if ":" in url.netloc.rpartition("@")[0]:
         raise ValueError('holds a password; say where it comes from: password = "env:NAME"')
     return url
 

@@ -176,7 +176,8 @@ def test_what_is_not_an_address_to_listen_on_is_refused(text: str) -> None:
 def test_files_in_a_dsn_are_relative_to_the_rules_file() -> None:
     dsn = parse_dsn("postgresql://u@h:1/d?sslmode=verify-full&sslrootcert=ca.pem", BASE)
     assert dsn == "postgresql://u@h:1/d?sslmode=verify-full&sslrootcert=/etc/gatekeeper/ca.pem"
-    assert "sslrootcert=system" in parse_dsn("postgresql://u@h/d?sslrootcert=system", BASE)
+    assert "=system" in parse_dsn("postgresql://u@h/d?sslmode=verify-full&sslrootcert=system", BASE)
+    assert parse_dsn("postgresql://u@a:1,[::1]:2/d", BASE) == "postgresql://u@a:1,[::1]:2/d"
     assert parse_dsn("postgres://u@/d?host=/run/pg", BASE) == "postgresql://u@/d?host=/run/pg"
     assert parse_dsn("embedded", BASE) == "embedded"
 
@@ -192,9 +193,12 @@ def test_files_in_a_dsn_are_relative_to_the_rules_file() -> None:
         ("mysql://u:s3cret@h/d", "postgresql:// URL"),
         ("postgresql://h/d", "names no user"),
         ("postgresql://u@h", "names no database"),
-        ("postgresql:///d?user=u", "names no user"),
-        ("postgresql://u@h:s3cret/d", "not a URL"),
-        ("postgresql://u@a,b/d", "one host"),
+        ("postgresql:///d?user=u", "names no host"),
+        ("postgresql://u@h:s3cret/d", ":PORT"),
+        ("postgresql://u@h/d?port=s3cret", "port must be"),
+        ("postgresql://[u@h/d", "not a URL"),
+        ("postgresql://u@h/d?sslrootcert=system", "needs sslmode=verify-full"),
+        ("postgresql://u@h/d?connect_timeout=s3cret", "number of seconds"),
         ("postgresql://u@h/d?sslmod=require", "did you mean sslmode"),
         ("postgresql://u@h/d?sslmode=s3cret", "sslmode must be"),
         ("postgresql://u@h/d?sslmode=require&sslmode=disable", "given twice"),
