@@ -240,7 +240,7 @@ def _function_names(statement: StatementFacts, catalog: Catalog) -> Iterable[tup
             continue
         routines = catalog.routines_named(None, ref.name)
         yield from ((f"{routine.schema}.{routine.name}", ref.name) for routine in routines)
-        if ref.name in catalog.builtins:
+        if ref.name in (catalog.builtins or BUILTINS):
             yield f"pg_catalog.{ref.name}", ref.name
         elif not routines:
             yield None, ref.name

@@ -145,7 +145,7 @@ def _own_mode(kind: str, node: Tree) -> str | None:
 
 
 def _referenced_mode(kind: str, node: Tree) -> str | None:
-    """On the other end of a foreign key, on the parent of a new partition, on a partition that is attached."""
+    """On the other end of a foreign key, on the parent of a new partition, on a partition attached."""
     if kind not in {"AlterTableStmt", "CreateStmt"}:
         return None
     modes = [_ACCESS_SHARE]

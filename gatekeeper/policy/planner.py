@@ -1,9 +1,8 @@
 """Asks PostgreSQL's planner about a query, on the gateway's own connection, and lets nothing run.
 
-Every question is one short read-only transaction with its own timeouts, rolled back whatever comes; one that is cancelled closes its
-connection. Planning
-computes immutable functions: callers ask only about queries that call none but PostgreSQL's own
-(`guards.is_plannable`).
+Every question is one short read-only transaction with its own timeouts, rolled back whatever comes; one that
+is cancelled closes its connection. Planning computes immutable functions: callers ask only about queries that
+call none but PostgreSQL's own (`guards.is_plannable`).
 """
 
 from __future__ import annotations
