@@ -32,10 +32,12 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "recording": LEAVES | {"rules", "sql", "identity"},
     "control": LEAVES | {"rules", "sql", "identity", "policy", "masking", "recording"},
     "console": {"errors", "model", "control", "recording"},
+    "explain": LEAVES | {"rules", "sql", "policy", "masking"},
     "runtime": LEAVES | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control"},
     "demo": LEAVES | {"rules", "sql", "identity", "recording", "control", "console", "runtime"},
     "cli": LEAVES
-    | {"rules", "sql", "identity", "policy", "masking", "recording", "control", "console", "runtime", "demo"},
+    | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control", "console"}
+    | {"explain", "runtime", "demo"},
     "__main__": {"cli"},
 }
 """Each part of the package, and the parts that it may import besides itself."""

@@ -83,6 +83,10 @@ class LocalOperator:
         other.who = who
         return other
 
+    def listening_at(self, listen: str) -> None:
+        """Where the gateway listens, once that is known."""
+        self._listen = listen
+
     async def snapshot(self, after: int = 0) -> Snapshot:
         """Everything at this moment; statements only after that cursor."""
         now = self._clock()
