@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,24 @@ async def make_database(pg18: EmbeddedPostgres) -> AsyncIterator[MakeDatabase]:
 async def database(make_database: MakeDatabase) -> Database:
     """A fresh, empty database on PostgreSQL 18."""
     return await make_database()
+
+
+@pytest.fixture
+async def sample(make_database: MakeDatabase) -> Database:
+    """A database with customers and orders, on PostgreSQL 18."""
+    from tests.harness import SAMPLE
+
+    database = await make_database()
+    connection = await database.connect()
+    await connection.execute(SAMPLE)
+    await connection.close()
+    return database
+
+
+@pytest.fixture
+async def gate(tmp_path: Path, sample: Database) -> AsyncIterator[Any]:
+    """A gateway before the sample database."""
+    from tests.harness import open_gate
+
+    async with open_gate(tmp_path, sample) as gate:
+        yield gate

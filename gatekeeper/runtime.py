@@ -1,0 +1,325 @@
+"""Builds the parts, starts them in order, and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import uvloop
+
+from gatekeeper import metrics
+from gatekeeper.control.live import Live
+from gatekeeper.control.local import LocalOperator
+from gatekeeper.control.server import ControlServer
+from gatekeeper.embedded import EmbeddedPostgres
+from gatekeeper.errors import ConfigError, UpstreamUnreachableError
+from gatekeeper.events import Committed, Event, RulesReloaded
+from gatekeeper.explain import explain
+from gatekeeper.identity.keys import KeyRing
+from gatekeeper.identity.login import Authenticator
+from gatekeeper.identity.runs import Runs
+from gatekeeper.policy.approvals import Approvals
+from gatekeeper.proxy.databases import Databases
+from gatekeeper.proxy.dsn import Target, parse_dsn
+from gatekeeper.proxy.server import Gateway
+from gatekeeper.recording.reader import open_reader
+from gatekeeper.recording.store import Store, open_store, store_path
+from gatekeeper.rules.keeper import RulesKeeper
+from gatekeeper.rules.load import load
+from gatekeeper.rules.schema import Rules
+
+_log: Final = logging.getLogger(__name__)
+EMBEDDED_ROLE: Final = "gatekeeper"
+"""The role that the gateway logs in with on the bundled server: the databases' owner, no superuser."""
+_ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""No letters that look like others: people read the ID of an approval aloud."""
+_ID_LENGTH: Final = 5
+
+
+class _Tee:
+    """The recorder as the gateway sees it: the store, and the live view beside it."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store = store
+        self._live = live
+
+    def submit(self, events: Sequence[Event], then: Committed | None = None) -> None:
+        """Queue events for the store, and show them."""
+        self._store.submit(events, then)
+        self._live.feed(events)
+
+
+class Bundled:
+    """The bundled server of one rules file, started when a database first asks for it."""
+
+    def __init__(
+        self, directory: Path, prepare: Callable[[EmbeddedPostgres, str], Coroutine[Any, Any, None]]
+    ) -> None:
+        self.server = EmbeddedPostgres(directory)
+        self._prepare = prepare
+        self._lock = asyncio.Lock()
+        self._ready: dict[str, Target] = {}
+
+    async def target(self, database: str) -> Target:
+        """Where a database on it is; makes server, role and database on first use."""
+        async with self._lock:
+            if database not in self._ready:
+                await self.server.start()
+                await prepare_role(self.server)
+                await self.server.ensure_database(database, EMBEDDED_ROLE)
+                await self._prepare(self.server, database)
+                dsn = self.server.dsn(database, EMBEDDED_ROLE)
+                self._ready[database] = parse_dsn(dsn)
+            return self._ready[database]
+
+    async def stop(self) -> None:
+        """Stop the server, if nobody else uses it."""
+        await self.server.stop()
+
+
+async def prepare_role(server: EmbeddedPostgres) -> None:
+    """Make the gateway's role on the bundled server, with its password."""
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        known = await connection.fetchval("select 1 from pg_roles where rolname = $1", EMBEDDED_ROLE)
+        verb = "alter" if known else "create"
+        password = server.password_for(EMBEDDED_ROLE).reveal()
+        await connection.execute(
+            f"{verb} role {EMBEDDED_ROLE} login nosuperuser createrole password '{password}'"
+        )
+    finally:
+        await connection.close()
+
+
+async def _nothing_to_prepare(server: EmbeddedPostgres, database: str) -> None:
+    """An embedded database of `run` and `serve` begins empty."""
+
+
+class Runtime:
+    """A whole gateway in this process; use it by `start_runtime`."""
+
+    def __init__(self, rules: Rules, *, clock: Callable[[], float]) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.live: Live
+        self.keeper: RulesKeeper
+        self.gateway: Gateway
+        self.operator: LocalOperator
+        self.bundled: Bundled
+
+
+@contextlib.asynccontextmanager
+async def start_runtime(
+    path: Path,
+    *,
+    hints: Callable[[], tuple[str, ...]] = tuple,
+    prepare: Callable[[EmbeddedPostgres, str], Coroutine[Any, Any, None]] = _nothing_to_prepare,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Runtime]:
+    """Start all parts of a gateway under the rules at `path`; stop them in reverse. Raises ConfigError."""
+    async with contextlib.AsyncExitStack() as stack:
+        path = Path.cwd() / path
+        rules = await asyncio.to_thread(load, path)
+        runtime = Runtime(rules, clock=clock)
+        live = runtime.live = Live(clock())
+
+        def store_told(problem: str | None) -> None:
+            if problem is None:
+                live.note("info", "recordings can be written again", clock())
+            else:
+                live.note("error", f"recordings cannot be written: {problem}", clock())
+
+        store = open_store(rules.gateway.store, clock=clock, report=store_told)
+        stack.callback(store.close)
+        recorder = _Tee(store, live)
+
+        def reloaded(event: RulesReloaded) -> None:
+            for problem in event.problems:
+                _log.warning("rules: %s", problem)
+            recorder.submit([event])
+
+        keeper = runtime.keeper = RulesKeeper(path, rules, clock=clock, report=reloaded)
+        keys = KeyRing()
+        await keys.start(rules.issuers)
+        stack.push_async_callback(keys.close)
+        runs = Runs(store)
+        approvals = Approvals(_approval_id)
+        runtime.bundled = Bundled(path.parent / ".gatekeeper" / "postgres", prepare)
+        stack.push_async_callback(runtime.bundled.stop)
+        databases = Databases(lambda: keeper.current, runtime.bundled.target)
+        for entry in rules.databases:
+            if entry.dsn == "embedded":
+                await runtime.bundled.target(entry.name)
+        gateway = runtime.gateway = Gateway(
+            lambda: keeper.current,
+            authenticator=Authenticator(keys),
+            runs=runs,
+            approvals=approvals,
+            databases=databases,
+            recorder=recorder,
+            hash_key=mask_key(rules),
+            clock=clock,
+        )
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        keeper.subscribe(lambda new: keys.use(new.issuers))
+        keeper.subscribe(gateway.rules_changed)
+        reader = open_reader(rules.gateway.store)
+
+        async def explained(sql: str, grant: str, database: str | None) -> Any:
+            return await explain_live(keeper.current, databases, sql, grant, database, clock())
+
+        operator = runtime.operator = LocalOperator(
+            live=live,
+            approvals=approvals,
+            runs=runs,
+            keeper=keeper,
+            reader=reader,
+            sessions=gateway,
+            explain=explained,
+            record=lambda event: recorder.submit([event]),
+            clock=clock,
+            who=getpass.getuser(),
+            listen=gateway.listen,
+            store=rules.gateway.store,
+            hints=hints,
+        )
+        control = ControlServer(rules.gateway.control, operator)
+        await control.start()
+        stack.push_async_callback(control.close)
+        if rules.gateway.metrics_host is not None:
+            exporter = await metrics.serve(
+                rules.gateway.metrics_host, rules.gateway.metrics_port or 0, operator
+            )
+            stack.push_async_callback(metrics.close, exporter)
+        watch = asyncio.create_task(keeper.run(), name="rules watch")
+        stack.callback(watch.cancel)
+        yield runtime
+
+
+async def explain_live(
+    rules: Rules, databases: Databases, sql: str, grant: str, database: str | None, now: float
+) -> Any:
+    """What would happen to a statement under the rules and the catalog in force."""
+    name = database or next(iter(g.databases[0] for g in rules.grants if g.name == grant), "")
+    found = databases.named(name)
+    if found is not None and found.stale:
+        with contextlib.suppress(UpstreamUnreachableError, ConfigError):
+            await found.refresh()
+    return explain(sql, grant, name, rules, found.catalog if found is not None else None, now)
+
+
+def _approval_id() -> str:
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def mask_key(rules: Rules) -> bytes:
+    """The key of `hash` masks: beside the recordings, made on first start, so that hashes stay the same."""
+    path = store_path(rules.gateway.store).with_suffix(".mask-key")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_bytes()
+        if len(key) < 16:
+            raise ConfigError(f"{path} is too short for a key: remove it to make a new one") from None
+        return key
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be written: {problem.strerror}") from None
+    key = secrets.token_bytes(32)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+    return key
+
+
+# --- commands -------------------------------------------------------------------------------------------
+
+
+def in_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command's work under uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def log_to_stderr() -> None:
+    """One line an event on stderr, for services."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+class _NoticeHandler(logging.Handler):
+    """Warnings become notices of the console, which owns the terminal."""
+
+    def __init__(self, live: Live, clock: Callable[[], float]) -> None:
+        super().__init__(logging.WARNING)
+        self._live = live
+        self._clock = clock
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._live.note(level, record.getMessage(), self._clock())  # type: ignore[arg-type]
+
+
+def serve(path: Path) -> int:
+    """`gatekeeper serve`: the gateway alone, until SIGTERM or SIGINT."""
+    log_to_stderr()
+    return in_loop(_serve(path))
+
+
+async def _serve(path: Path) -> int:
+    async with start_runtime(path) as runtime:
+        await wait_for_signal(runtime, f"gatekeeper: listening on {runtime.gateway.listen}")
+    return 0
+
+
+async def wait_for_signal(runtime: Runtime, line: str) -> None:
+    """Say that logins are accepted, and wait for the signal to stop; a second one hurries."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            runtime.gateway.hurry()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    await stop.wait()
+
+
+def run(path: Path) -> int:
+    """`gatekeeper run`: gateway and console in one process."""
+    return in_loop(run_with_console(start_runtime(path)))
+
+
+async def run_with_console(starting: contextlib.AbstractAsyncContextManager[Runtime]) -> int:
+    """Start a gateway, show the console, and stop both when the console is left."""
+    from gatekeeper.console.app import show
+
+    async with starting as runtime:
+        handler = _NoticeHandler(runtime.live, runtime.clock)
+        logging.getLogger().addHandler(handler)
+        loop = asyncio.get_running_loop()
+        try:
+            showing = asyncio.create_task(show(runtime.operator), name="console")
+            loop.add_signal_handler(signal.SIGTERM, showing.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await showing
+        finally:
+            logging.getLogger().removeHandler(handler)
+            loop.add_signal_handler(signal.SIGTERM, runtime.gateway.hurry)
+    return 0
