@@ -146,6 +146,12 @@ class Appender:
         self._late.clear()
         self._clear()
 
+    def forget(self, floor: int) -> None:
+        """Name no row up to `floor` any more: a prune is about to remove them."""
+        for known in (self._texts, self._facts):
+            for key in [key for key, seq in known.items() if seq <= floor]:
+                del known[key]
+
     def _clear(self) -> None:
         self.rows = []
         if self.spans or self.ends:

@@ -25,12 +25,23 @@ _PAUSE_TIMEOUT_S: Final = 1.0
 
 
 class Checkpointer:
-    """One thread with its own connection; `pause(True)` asks for a pause, `paused` says that it came."""
+    """One thread with its own connection.
 
-    def __init__(self, path: Path, pause: Callable[[bool], None], wal_bytes: int = _WAL_BYTES) -> None:
+    `pause(True)` asks for a pause, `paused` says that it came; `forget(floor)` is true once the appender
+    names no row up to `floor`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pause: Callable[[bool], None],
+        forget: Callable[[int], bool],
+        wal_bytes: int = _WAL_BYTES,
+    ) -> None:
         self.paused = threading.Event()
         self._path = path
         self._pause = pause
+        self._forget = forget
         self._max_pages = wal_bytes // PAGE_BYTES
         self._wake = threading.Event()
         self._stopping = False
@@ -63,8 +74,16 @@ class Checkpointer:
                 self._wake.clear()
                 if _checkpoint(connection).pages > self._max_pages:
                     self._restart(connection)
+                self._make_way(connection)
         finally:
             connection.close()
+
+    def _make_way(self, connection: sqlite3.Connection) -> None:
+        """Let a prune in another process go on once the appender names none of the rows that it removes."""
+        with contextlib.suppress(sqlite3.Error):  # the next time will do
+            floor, seen = connection.execute("select floor, seen from keeper").fetchone()
+            if floor > seen and self._forget(floor):
+                connection.execute("update keeper set seen = ?", (floor,))
 
     def _restart(self, connection: sqlite3.Connection) -> None:
         self.paused.clear()

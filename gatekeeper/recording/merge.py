@@ -74,6 +74,10 @@ class Log:
             self._cache.popitem(last=False)
         return value
 
+    def pruned(self) -> int:
+        """The last row that was pruned."""
+        return int(self.connection.execute("select coalesce(max(upto), 0) from pruned").fetchone()[0])
+
     # --- rows -------------------------------------------------------------------------------------------
 
     def rows(self, after: int = 0) -> Iterator[Row]:
@@ -82,10 +86,11 @@ class Log:
         Read in short transactions: a long one would keep the WAL from being started anew.
         """
         if after == 0:
-            for found in self.connection.execute(
+            kept = self.connection.execute(
                 "select seq, sid, kind, sql, entry, hash from kept where shown order by seq"
-            ).fetchall():
-                yield Row(*found)
+            ).fetchall()
+            yield from map(Row._make, kept)
+            after = self.pruned()
         while True:
             found_rows = self.connection.execute(
                 "select seq, sid, kind, sql, entry, hash from log where seq > ? order by seq limit 4096",
@@ -98,7 +103,8 @@ class Log:
 
     def rows_of(self, sid: int, after: int = 0) -> Iterator[Row]:
         """The rows of one session, in order."""
-        if after < sid:
+        pruned = self.pruned()
+        if after < pruned:
             kept = self.connection.execute(
                 "select seq, sid, kind, sql, entry, hash from kept where sid = ? and shown order by seq",
                 (sid,),

@@ -53,9 +53,14 @@ def _version_1(db: sqlite_utils.Database) -> None:
         {"seq": int, "sid": int, "kind": int, "sql": str, "entry": bytes, "hash": bytes, "shown": int},
         pk="seq",
     )
-    db.table("pruned").create({"id": int, "upto": int, "hash": bytes, "at": float, "seal": bytes}, pk="id")
+    db.table("pruned").create(
+        {"id": int, "upto": int, "hash": bytes, "at": float, "removed": int, "who": str, "seal": bytes},
+        pk="id",
+    )
     db.table("runs").create({"grant": str, "run": str, "entry": bytes}, pk=("grant", "run"))
-    db.table("keeper").create({"id": int, "turns": int}, pk="id").insert({"id": 1, "turns": 0})
+    # `floor`: a prune is about to remove the rows up to it; `seen`: the gateway names none of them any more.
+    keeper = db.table("keeper").create({"id": int, "turns": int, "floor": int, "seen": int}, pk="id")
+    keeper.insert({"id": 1, "turns": 0, "floor": 0, "seen": 0})
 
 
 MIGRATIONS: Final[tuple[Callable[[sqlite_utils.Database], None], ...]] = (_version_1,)

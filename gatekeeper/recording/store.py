@@ -76,10 +76,11 @@ class Store:
         self._urgent = False
         self._paused = False
         self._closed = False
+        self._forgotten = 0
         self._chain = chain.Chain(key)
         seq, last = _end_of(connection, self._chain, path)
         self._appender = Appender(self._chain, seq, last, lambda id_: summary.find(connection, id_))
-        self._checkpoints = Checkpointer(path, self._pause)
+        self._checkpoints = Checkpointer(path, self._pause, self._forget)
         self._begin()
 
     # --- Recorder -----------------------------------------------------------------------------------------
@@ -290,6 +291,18 @@ class Store:
         elif self._queue or self._kept:
             self._turn()
 
+    def _forget(self, floor: int) -> bool:
+        """From the checkpointer's thread: true once the appender has forgotten the rows up to `floor`."""
+        loop = self._loop
+        if self._forgotten < floor and loop is not None and not loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._set_forgotten, floor)
+        return self._forgotten >= floor
+
+    def _set_forgotten(self, floor: int) -> None:
+        self._appender.forget(floor)
+        self._forgotten = floor
+
     def _begin(self) -> None:
         """Say that a gateway started, and end the sessions that the last one did not."""
         now = self._clock()
@@ -330,7 +343,7 @@ def open_store(
         fresh = not path.exists() or path.stat().st_size == 0
         connection = schema.connect_writer(path, _BUSY_TIMEOUT_S)
         at = key_file or chain.key_path(path)
-        empty = fresh or connection.execute("select count(*) from log").fetchone()[0] == 0
+        empty = fresh or connection.execute("select max(seq) from log").fetchone()[0] is None
         key = chain.make_key(at) if empty and not at.exists() else chain.load_key(at)
         return Store(path, connection, key, lock, clock=clock, report=report)
     except BaseException as error:
