@@ -1,0 +1,383 @@
+"""What any statement gives back, decides by and writes, in masked columns. A kind that is not listed adds doubt.
+
+The tracer of `sql/lineage` knows queries and writes; here are the utility statements around them, and the code of
+functions, DO blocks and triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gatekeeper.sql import plpgsql
+from gatekeeper.sql.catalog import Catalog, Routine
+from gatekeeper.sql.lineage import CLEAN, Columns, Output, Source, Taint, Tracer
+from gatekeeper.sql.scopes import Item, Scope
+from gatekeeper.sql.sources import strings, union, words_of
+from gatekeeper.sql.tree import Tree, UnreadableError, parse
+from gatekeeper.sql.writes import WRITERS
+
+_NOTHING: Final = Columns(())
+_ANYTHING: Final = Item(None, Columns((), CLEAN))
+_QUERIES: Final = frozenset({"SelectStmt", *WRITERS})
+_MAX_DEPTH: Final = 20
+
+
+@dataclass
+class Statements:
+    """Traces whole statements with one tracer, whose predicates and flows gather."""
+
+    tracer: Tracer
+    dynamic: bool = False
+    """Set where SQL is run whose text cannot be read."""
+    opaque: bool = False
+    """Set where code in another language is run or made."""
+    renames: set[str] = field(default_factory=set)
+    """Names that may stand for another relation once the statement has run; `*`: all."""
+    functions: Taint = CLEAN
+    variables: frozenset[str] = frozenset()
+    depth: int = 0
+
+    @property
+    def source(self) -> Source:
+        return self.tracer.source
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.tracer.source.catalog
+
+    def trace(self, kind: str, node: Tree, scope: Scope | None = None) -> Columns:
+        """The output columns of a statement; of PREPARE, DECLARE and COPY those of the query in it."""
+        scope = scope or Scope(variables=self.variables)
+        if kind in _QUERIES:
+            return self.tracer.query(kind, node, scope)
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            return handler(self, node, scope)
+        found = self.tracer.nested(node, scope.below([_ANYTHING])) | self._routines_in(node)
+        self.tracer.flows |= found
+        return _NOTHING
+
+    def inner(self, wrapped: Tree, scope: Scope) -> Columns:
+        """A statement inside of another."""
+        ((kind, node),) = wrapped.items()
+        return self.trace(kind, node, scope)
+
+    def _routines_in(self, node: Any) -> Taint:
+        """What the user-defined routines may read whose names stand anywhere in a node."""
+        names = {text for text in _texts(node)}
+        return union(
+            self.source.routine(r) for name in names for r in self.catalog.routines_named(None, name)
+        )
+
+    # --- statements around a query -------------------------------------------------------------------
+
+    def explain(self, node: Tree, scope: Scope) -> Columns:
+        """The plan shows the statement's own constants and, of functions that the planner runs, their results."""
+        self.inner(node["query"], scope)
+        return Columns((Output("QUERY PLAN", self._routines_in(node["query"]), type_oid=25),))
+
+    def queried(self, node: Tree, scope: Scope) -> Columns:
+        """PREPARE and DECLARE."""
+        return self.inner(node["query"], scope)
+
+    def copy(self, node: Tree, scope: Scope) -> Columns:
+        """COPY … TO gives the columns; FROM writes what the client sends."""
+        if node.get("is_from"):
+            return _NOTHING
+        if "query" in node:
+            columns = self.inner(node["query"], scope)
+        else:
+            item = self.tracer.range_var(node["relation"], scope)
+            columns = self._copied(item, strings(node.get("attlist", ())))
+        if "filename" in node or node.get("is_program"):
+            self.tracer.flows |= columns.whole()
+        return columns
+
+    def _copied(self, item: Item, names: list[str]) -> Columns:
+        if names:
+            found = []
+            for name in names:
+                exact, doubt = item.column(name)
+                sure = len(exact) == 1 and not doubt
+                found.append(exact[0] if sure else Output(name, union([doubt, *(c.taint for c in exact)])))
+            return Columns(tuple(found))
+        if item.columns.rest is not None:
+            return item.columns
+        return Columns(tuple(c for c in item.columns.known if not self._generated(c)))
+
+    def _generated(self, column: Output) -> bool:
+        """Generated columns are not copied."""
+        relation = self.catalog.relations.get(column.plain[0]) if column.plain else None
+        if relation is None or column.plain is None:
+            return False
+        return any(c.attnum == column.plain[1] and c.generated is not None for c in relation.columns)
+
+    def create_as(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE TABLE AS, CREATE MATERIALIZED VIEW: rows go where no mask is."""
+        self.tracer.flows |= self.inner(node["query"], scope).whole()
+        return _NOTHING
+
+    def view(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE VIEW."""
+        self.tracer.flows |= self.inner(node["query"], scope).whole()
+        return _NOTHING
+
+    def unknown(self, node: Tree, scope: Scope) -> Columns:
+        """EXECUTE and FETCH, of what is not seen here."""
+        self.tracer.predicates |= self.tracer.nested(node, scope)
+        return Columns((), self.source.masked)
+
+    def call(self, node: Tree, scope: Scope) -> Columns:
+        """CALL: what is handed to a procedure may go anywhere."""
+        call = {"FuncCall": node["funccall"]}
+        self.tracer.flows |= self.tracer.nested(node["funccall"].get("args", ()), scope)
+        return Columns((), self.tracer.expression(call, scope))
+
+    def schema(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE SCHEMA with what is made in it."""
+        for element in node.get("schemaElts", ()):
+            self.inner(element, scope)
+        return _NOTHING
+
+    # --- tables ----------------------------------------------------------------------------------------
+
+    def create_table(self, node: Tree, scope: Scope) -> Columns:
+        """A new table holds nothing yet; its defaults may."""
+        self.tracer.flows |= self.tracer.nested(
+            [node.get("tableElts", ()), node.get("constraints", ()), node.get("partspec", {})],
+            scope.below([_ANYTHING]),
+        )
+        return _NOTHING
+
+    def alter_table(self, node: Tree, scope: Scope) -> Columns:
+        """ALTER TABLE, command by command."""
+        item = self.tracer.range_var(node["relation"], Scope())
+        here = scope.below([item])
+        for wrapped in node.get("cmds", ()):
+            command = wrapped["AlterTableCmd"]
+            subtype, definition = command.get("subtype", ""), command.get("def", {})
+            match subtype:
+                case "AT_AlterColumnType":
+                    using = definition.get("ColumnDef", {}).get("raw_default")
+                    self.write(item, command.get("name"), self.tracer.expression(using or {}, here))
+                case "AT_AttachPartition":
+                    self._joins(self.tracer.range_var(definition["PartitionCmd"]["name"], Scope()), item)
+                case "AT_AddInherit":
+                    self._joins(item, self.tracer.range_var(definition["RangeVar"], Scope()))
+                case "AT_AddConstraint" if (
+                    definition.get("Constraint", {}).get("contype") == "CONSTR_FOREIGN"
+                ):
+                    for name in strings(definition["Constraint"].get("fk_attrs", ())):
+                        self.tracer.predicates |= _of(item, name)
+                case "AT_AddConstraint" if definition.get("Constraint", {}).get("contype") in _HARMLESS:
+                    pass
+                case "AT_AddConstraint":
+                    self.tracer.predicates |= self.tracer.nested(definition, here)
+                case _:
+                    self.tracer.flows |= self.tracer.nested(definition, here)
+        return _NOTHING
+
+    def _joins(self, child: Item, parent: Item) -> None:
+        """The parent will show the child's rows: what is masked in one has to be masked in the other."""
+        for column in child.columns.known:
+            if column.taint and (column.name is None or not _of(parent, column.name)):
+                self.tracer.flows |= column.taint
+        self.tracer.flows |= child.columns.rest or CLEAN
+
+    def write(self, item: Item, name: str | None, taint: Taint) -> None:
+        """A value goes into a column for good."""
+        if taint:
+            exact, doubt = item.column(name or "")
+            plain = exact[0].plain if len(exact) == 1 and not doubt else None
+            if plain is None or plain not in self.tracer.absorbing:
+                self.tracer.flows |= taint
+
+    def index(self, node: Tree, scope: Scope) -> Columns:
+        """An index on plain columns keeps them as they are; its expressions and condition have statistics."""
+        here = scope.below([self.tracer.range_var(node["relation"], Scope())])
+        for wrapped in node.get("indexParams", ()):
+            self.tracer.flows |= self.tracer.nested(wrapped["IndexElem"].get("expr", {}), here)
+        self.tracer.predicate(node.get("whereClause"), here)
+        return _NOTHING
+
+    def statistics(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE STATISTICS."""
+        here = scope.below()
+        self.tracer.from_clause(node.get("relations", ()), here)
+        for wrapped in node.get("exprs", ()):
+            self.tracer.flows |= self.tracer.nested(wrapped["StatsElem"].get("expr", {}), here)
+        return _NOTHING
+
+    def policy(self, node: Tree, scope: Scope) -> Columns:
+        """Row security: a condition on rows."""
+        here = scope.below([self.tracer.range_var(node["table"], Scope())])
+        self.tracer.predicate(node.get("qual"), here)
+        self.tracer.predicate(node.get("with_check"), here)
+        return _NOTHING
+
+    def rename(self, node: Tree, _: Scope) -> Columns:
+        """RENAME and SET SCHEMA: for the rest of the transaction the names mean something else."""
+        relation = node.get("relation")
+        if relation is None:
+            if node.get("renameType") == "OBJECT_SCHEMA" or node.get("objectType") in ("OBJECT_EXTENSION",):
+                self.renames.add("*")
+        else:
+            self.renames.add(relation.get("relname", ""))
+            if node.get("renameType") in (
+                "OBJECT_TABLE",
+                "OBJECT_VIEW",
+                "OBJECT_MATVIEW",
+                "OBJECT_FOREIGN_TABLE",
+            ):
+                self.renames.add(node.get("newname", ""))
+        return _NOTHING
+
+    # --- code ------------------------------------------------------------------------------------------
+
+    def create_function(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE FUNCTION and PROCEDURE: code that others will call."""
+        options = {o["DefElem"].get("defname"): o["DefElem"].get("arg", {}) for o in node.get("options", ())}
+        parameters = [p["FunctionParameter"] for p in node.get("parameters", ())]
+        names = frozenset(p.get("name", "") for p in parameters)
+        for parameter in parameters:
+            self.tracer.flows |= self.tracer.nested(parameter.get("defexpr", {}), scope.below([_ANYTHING]))
+        if "sql_body" in node:
+            inside = Statements(self.tracer, variables=names)
+            for statement in _statements_in(node["sql_body"]):
+                inside.tracer.flows |= inside.inner(statement, Scope(variables=names)).whole()
+            return _NOTHING
+        language = options.get("language", {}).get("String", {}).get("sval", "").lower()
+        body = [s for s in strings(options.get("as", {}).get("List", {}).get("items", ()))]
+        self.code(language, body[0] if body else "", names)
+        return _NOTHING
+
+    def do(self, node: Tree, _: Scope) -> Columns:
+        """DO."""
+        options = {o["DefElem"].get("defname"): o["DefElem"].get("arg", {}) for o in node.get("args", ())}
+        language = options.get("language", {}).get("String", {}).get("sval", "plpgsql").lower()
+        self.code(language, options.get("as", {}).get("String", {}).get("sval", ""), frozenset())
+        return _NOTHING
+
+    def code(self, language: str, body: str, names: frozenset[str], rows: Iterable[Item] = ()) -> None:
+        """Whatever code reads of masked columns counts as written elsewhere. `rows`: NEW and OLD, in a trigger."""
+        words = words_of(body)
+        if language not in ("sql", "plpgsql"):
+            self.opaque = True
+            return
+        known = names | (words or frozenset())
+        try:
+            texts, executed = _texts_of(language, body)
+        except UnreadableError:
+            self.tracer.flows |= self.source.masked
+            return
+        self.dynamic = self.dynamic or bool(executed)
+        for text in [*texts, *executed]:
+            if text.lower().split() in (["select", "new"], ["select", "old"]):
+                continue  # RETURN NEW
+            inside = Statements(self.tracer, variables=known, depth=self.depth + 1)
+            for statement in _parsed(text):
+                scope = Scope(list(rows), variables=known)
+                self.tracer.flows |= inside.trace(statement.kind, statement.node, scope).whole()
+            self.dynamic, self.opaque = self.dynamic or inside.dynamic, self.opaque or inside.opaque
+
+    def trigger(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE TRIGGER: its function sees whole rows of the table."""
+        item = self.tracer.range_var(node["relation"], Scope())
+        rows = [Item(name, item.columns) for name in ("new", "old")]
+        self.tracer.predicate(node.get("whenClause"), scope.below(rows))
+        if not item.columns.whole():
+            return _NOTHING
+        names = strings(node.get("funcname", ()))
+        routines = self.catalog.routines_named(names[-2] if len(names) > 1 else None, names[-1])
+        transitions = [t["TriggerTransition"].get("name", "") for t in node.get("transitionRels", ())]
+        if transitions or not routines:
+            self.tracer.flows |= item.columns.whole()
+        for routine in routines:
+            self._trigger_function(routine, rows, item.columns.whole())
+        return _NOTHING
+
+    def _trigger_function(self, routine: Routine, rows: list[Item], whole: Taint) -> None:
+        if routine.language == "plpgsql":
+            self.code("plpgsql", routine.source, frozenset({"tg_op", "tg_table_name"}), rows)
+        elif not routine.extension:
+            self.tracer.flows |= whole
+
+    def rule(self, node: Tree, scope: Scope) -> Columns:
+        """CREATE RULE: statements that others will run without writing them."""
+        item = self.tracer.range_var(node["relation"], Scope())
+        here = scope.below([Item(name, item.columns) for name in ("new", "old")])
+        self.tracer.predicate(node.get("whereClause"), here)
+        for action in node.get("actions", ()):
+            self.tracer.flows |= self.inner(action, here).whole()
+        return _NOTHING
+
+
+_HARMLESS: Final = frozenset({"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_NOTNULL"})
+
+
+def _of(item: Item, name: str) -> Taint:
+    exact, doubt = item.column(name)
+    return union([doubt, *(column.taint for column in exact)])
+
+
+def _texts(node: Any) -> Iterable[str]:
+    stack = [node]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, str):
+            yield value
+
+
+def _statements_in(node: Any) -> Iterable[Tree]:
+    """The statements of a BEGIN ATOMIC body, or the expression of RETURN as one."""
+    if "ReturnStmt" in node:
+        target = {"ResTarget": {"val": node["ReturnStmt"].get("returnval", {})}}
+        yield {"SelectStmt": {"targetList": [target]}}
+    elif "List" in node:
+        for item in node["List"].get("items", ()):
+            yield from _statements_in(item)
+    elif node:
+        yield node
+
+
+def _texts_of(language: str, body: str) -> tuple[list[str], list[str]]:
+    if language == "sql":
+        return [body], []
+    read = plpgsql.read(body)
+    return [*read.statements, *read.expressions], read.executed
+
+
+def _parsed(text: str) -> list[Any]:
+    return list(parse(text))
+
+
+_HANDLERS: Final[dict[str, Callable[[Statements, Tree, Scope], Columns]]] = {
+    "ExplainStmt": Statements.explain,
+    "PrepareStmt": Statements.queried,
+    "DeclareCursorStmt": Statements.queried,
+    "CopyStmt": Statements.copy,
+    "CreateTableAsStmt": Statements.create_as,
+    "ViewStmt": Statements.view,
+    "ExecuteStmt": Statements.unknown,
+    "FetchStmt": Statements.unknown,
+    "CallStmt": Statements.call,
+    "CreateSchemaStmt": Statements.schema,
+    "CreateStmt": Statements.create_table,
+    "AlterTableStmt": Statements.alter_table,
+    "IndexStmt": Statements.index,
+    "CreateStatsStmt": Statements.statistics,
+    "CreatePolicyStmt": Statements.policy,
+    "AlterPolicyStmt": Statements.policy,
+    "RenameStmt": Statements.rename,
+    "AlterObjectSchemaStmt": Statements.rename,
+    "CreateFunctionStmt": Statements.create_function,
+    "DoStmt": Statements.do,
+    "CreateTrigStmt": Statements.trigger,
+    "RuleStmt": Statements.rule,
+}
