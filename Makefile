@@ -68,7 +68,7 @@ screenshots: $(INSTALLED)
 binary: $(INSTALLED)
 	$(BIN)/uv sync -q --frozen --inexact --group binary
 	$(BIN)/pyinstaller -y --clean --distpath dist --workpath build scripts/gatekeeper.spec
-	dist/gatekeeper --version
+	dist/gatekeeper check rules.toml
 
 lock:
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
