@@ -14,9 +14,6 @@ PACKAGE = "gatekeeper"
 
 LEAVES = {"errors", "model", "events", "sysuser", "embedded"}
 """Shared values and leaf helpers: any part may import them."""
-
-ABOVE_ALL = {"runtime", "demo", "cli", "__main__"}
-
 MAY_IMPORT: Mapping[str, set[str]] = {
     "errors": set(),
     "model": set(),
@@ -33,7 +30,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "control": LEAVES | {"rules", "sql", "identity", "policy", "masking", "recording"},
     "console": {"errors", "model", "control", "recording"},
     "explain": LEAVES | {"rules", "sql", "policy", "masking"},
-    "runtime": LEAVES | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control"},
+    "metrics": LEAVES | {"control"},
+    "runtime": LEAVES
+    | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control", "console"}
+    | {"explain", "metrics"},
     "demo": LEAVES | {"rules", "sql", "identity", "recording", "control", "console", "runtime"},
     "cli": LEAVES
     | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control", "console"}
