@@ -84,6 +84,8 @@ class Catalog:
     """Names of all functions in pg_catalog and information_schema."""
     builtin_oids: Mapping[int, str] = field(default_factory=dict)
     """OID to name of the functions in pg_catalog, for FunctionCall."""
+    event_triggers: tuple[int, ...] = ()
+    """OIDs of the functions of enabled event triggers."""
     type_names: Mapping[int, str] = field(default_factory=dict)
     """Type OID to its name, as format_type gives it."""
     type_categories: Mapping[int, str] = field(default_factory=dict)

@@ -8,19 +8,18 @@ from __future__ import annotations
 from gatekeeper.model import CopyDirection, Facts, StatementFacts
 from gatekeeper.sql.catalog import Catalog
 from gatekeeper.sql.contents import Contents
-from gatekeeper.sql.routines import read_body, resolve
+from gatekeeper.sql.routines import gather, resolve
 from gatekeeper.sql.tags import command_tag
 from gatekeeper.sql.tree import TOO_DEEP, RawStatement, UnreadableError, parse
-from gatekeeper.sql.walk import gather
 
 
 def extract(sql: str, catalog: Catalog, *, uncertain: bool = False) -> Facts:
     """What `sql` would do. `uncertain`: uncommitted DDL of this transaction may have changed what names mean.
 
-    `classes` of a statement that is always allowed (transaction control, SHOW, SET, RESET, FETCH, MOVE, CLOSE,
-    EXECUTE, DEALLOCATE, DISCARD, SET CONSTRAINTS, `CALL gatekeeper.end_run()`) are empty; its `settings` still
-    have to be looked at. EXPLAIN without ANALYZE has the classes, relations and functions of what it plans, not
-    its effects. Statements after one that changes the catalog are judged as uncertain.
+    `classes` of a statement that is always allowed (transaction control, SHOW, SET, RESET, FETCH, MOVE,
+    CLOSE, EXECUTE, DEALLOCATE, DISCARD, SET CONSTRAINTS, `CALL gatekeeper.end_run()`) are empty; its
+    `settings` still have to be looked at. EXPLAIN without ANALYZE has the classes, relations and functions
+    of what it plans, not its effects. Statements after one that changes the catalog are judged as uncertain.
     """
     try:
         statements = []
@@ -36,7 +35,7 @@ def extract(sql: str, catalog: Catalog, *, uncertain: bool = False) -> Facts:
 
 
 def _statement(raw: RawStatement, catalog: Catalog, *, uncertain: bool) -> StatementFacts:
-    found = gather(raw.kind, raw.node, read_body)
+    found = gather(raw.kind, raw.node)
     resolve(found, catalog, uncertain=uncertain)
     return _frozen(raw, found)
 

@@ -330,12 +330,13 @@ class _Reader:
         else:
             self.body.statements.append(self.text(words))
 
-    @staticmethod
-    def is_cursor(words: list[Word]) -> bool:
-        """A name, or a name and one pair of parentheses: never a statement."""
-        if len(words) == 1:
-            return True
-        return len(words) > 2 and words[1].text == "(" and words[0].text not in ("values", "select", "")
+    def is_cursor(self, words: list[Word]) -> bool:
+        """A name, or a name with its arguments: never a statement."""
+        if len(words) < 3:
+            return len(words) == 1
+        closed = self.split(words[1:], ")")
+        one_pair = len(closed) == 2 and not closed[1]
+        return words[1].text == "(" and one_pair and words[0].text not in ("values", "select")
 
     def foreach(self) -> None:
         self.names(self.until("in")[0], ",", ".")

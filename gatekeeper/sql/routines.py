@@ -9,54 +9,83 @@ from collections.abc import Iterator
 from typing import Final
 
 from gatekeeper.model import FunctionRef, Refusal, RelationRef, StatementClass
-from gatekeeper.sql import functions, plpgsql
+from gatekeeper.sql import functions, plpgsql, queries, utility
 from gatekeeper.sql.catalog import Catalog, CatalogRelation, Routine
 from gatekeeper.sql.contents import UNREADABLE, Contents
 from gatekeeper.sql.settings import constant
-from gatekeeper.sql.tree import UnreadableError, parse
-from gatekeeper.sql.walk import gather
+from gatekeeper.sql.tree import Tree, UnreadableError, parse
+from gatekeeper.sql.walk import Handler, Walk
 
 MAX_BODIES: Final = 1000
 """How many views and routines are looked into behind one statement; what lies beyond is opaque."""
+MAX_NESTING: Final = 20
+"""How deep bodies may stand in bodies: DO in DO, a function created by a function."""
+_HANDLERS: Final[dict[str, Handler]] = {**queries.HANDLERS, **utility.HANDLERS}
+_CREATES: Final = frozenset(
+    {"CreateFunctionStmt", "ViewStmt", "RuleStmt", "CreateTrigStmt", "CreatePolicyStmt", "AlterPolicyStmt"}
+)  # fmt: skip
+"""Statements that run nothing of what stands in them."""
+_SYSTEM_SCHEMAS: Final = (None, "pg_catalog", "information_schema")
 
 
-def read_body(language: str, text: str, into: Contents) -> None:
-    """The body of a function or of DO; opaque as `?` where the language is another or the text is not clear."""
+def gather(kind: str, node: Tree, depth: int = 0) -> Contents:
+    """All that a statement contains, read from the tree and the texts in it. Raises UnreadableError."""
+
+    def body(language: str, text: str, into: Contents) -> None:
+        read_body(language, text, into, depth + 1)
+
+    found = Walk(_HANDLERS, body).run(kind, node)
+    if kind in _CREATES:
+        found.named |= found.called
+        found.called.clear()
+    return found
+
+
+def read_body(language: str, text: str, into: Contents, depth: int = 0) -> None:
+    """The body of a function or of DO; opaque as `?` where it cannot be read."""
     try:
-        match language:
-            case "sql":
-                into.merge(gather(raw.kind, raw.node, read_body) for raw in parse(text))
-            case "plpgsql":
-                into.merge(_block(text))
-            case _:
-                into.opaque.add(UNREADABLE)
+        if depth > MAX_NESTING:
+            into.opaque.add(UNREADABLE)
+        elif language == "sql":
+            into.merge([gather(raw.kind, raw.node, depth) for raw in parse(text)])
+        elif language == "plpgsql":
+            into.merge(list(_block(text, depth)))
+        else:
+            into.opaque.add(UNREADABLE)
     except UnreadableError:
         into.opaque.add(UNREADABLE)
 
 
-def _block(text: str) -> Iterator[Contents]:
+def _block(text: str, depth: int) -> Iterator[Contents]:
     body = plpgsql.read(text)
     statements = list(body.statements)
     for expression in body.executed:
-        yield _expression(expression)
-        text_run = _constant(expression)
-        if text_run is None:
+        yield _expression(expression, depth)
+        if (executed := _constant(expression)) is None:
             yield Contents(dynamic_sql=True)
         else:
-            statements.append(text_run)
+            statements.append(executed)
     for expression in body.expressions:
-        yield _expression(expression)
+        yield _expression(expression, depth)
     for statement in statements:
-        yield from (gather(raw.kind, raw.node, read_body) for raw in parse(statement))
+        for raw in parse(statement):
+            yield _without_variables(gather(raw.kind, raw.node, depth))
 
 
-def _expression(sql: str) -> Contents:
+def _expression(sql: str, depth: int) -> Contents:
     """An expression as `SELECT …`; it counts as a SELECT only where it reads FROM something."""
     statements = parse(sql)
     if len(statements) != 1 or statements[0].kind != "SelectStmt":
         raise UnreadableError(Refusal("42601", "PL/pgSQL body cannot be read"))
     node = statements[0].node
-    return gather("SelectStmt" if "fromClause" in node or "larg" in node else "_Arm", node, read_body)
+    reads = "fromClause" in node or "larg" in node
+    return _without_variables(gather("SelectStmt" if reads else queries.ARM, node, depth))
+
+
+def _without_variables(found: Contents) -> Contents:
+    """In PL/pgSQL `name.field` is a field of a variable where no relation has that name."""
+    found.fields = {(alias, name) for alias, name in found.fields if not alias or alias in found.ranges}
+    return found
 
 
 def _constant(sql: str) -> str | None:
@@ -68,7 +97,10 @@ def _constant(sql: str) -> str | None:
 
 
 def resolve(found: Contents, catalog: Catalog, *, uncertain: bool) -> None:
-    """Merge into `found` all that its relations and functions bring with them."""
+    """Merge into `found` all that its relations and functions bring with them.
+
+    With `uncertain`, user-defined routines that are called are opaque.
+    """
     _Resolver(found, catalog, uncertain=uncertain).run()
 
 
@@ -78,161 +110,202 @@ class _Resolver:
         self.catalog = catalog
         self.uncertain = uncertain
         self.builtins = catalog.builtins or functions.BUILTINS
-        self.bodies: set[int] = set()
-        self.seen: set[tuple[RelationRef, bool]] = set()
+        self.bodies: set[tuple[str, int]] = set()
 
     def run(self) -> None:
         waiting = [self.found]
+        if StatementClass.DDL in self.found.classes:
+            waiting += self.event_triggers()
         while waiting:
-            contents = waiting.pop()
-            for behind in self.behind(contents):
+            for behind in list(self.behind(waiting.pop())):
                 self.found.merge([behind])
                 waiting.append(behind)
 
     def behind(self, contents: Contents) -> Iterator[Contents]:
-        for function in list(contents.functions):
-            yield from self.function(function)
-        for relation in list(contents.relations):
-            yield from self.relation(relation, refreshed=relation in contents.refreshed)
-        if contents.fields:
-            yield from self.attributes(contents)
-
-    def function(self, ref: FunctionRef) -> Iterator[Contents]:
-        self.found.classes |= functions.classes(ref.name)
-        routines = self.catalog.routines_named(ref.schema, ref.name)
-        if routines:
-            self.found.classes.add(StatementClass.FUNCTION)
-            for routine in routines:
-                yield from self.routine(routine, ref)
-        elif ref.schema in (None, "pg_catalog", "information_schema") and ref.name in self.builtins:
+        for function in contents.called:
+            yield from self.call(function)
+        for function in contents.named:
+            self.found.classes |= functions.classes(function.name)
+            for routine in self.catalog.routines_named(function.schema, function.name):
+                yield from self.body(routine)
+        for function in self.attributes(contents):
+            yield from self.call(function)
+        if not self.catalog.relations:
             return
-        else:
+        for ref in contents.read | contents.modified | contents.refreshed:
+            yield from self.relation(ref, contents)
+        for schema in contents.schemas:
+            for relation in self.catalog.relations.values():
+                if relation.schema == schema:
+                    self.found.relations[RelationRef(schema, relation.name, written=True)] = None
+
+    # --- functions ------------------------------------------------------------------------------------
+
+    def call(self, ref: FunctionRef) -> Iterator[Contents]:
+        self.found.classes |= functions.classes(ref.name)
+        builtin = ref.schema in _SYSTEM_SCHEMAS and ref.name in self.builtins
+        routines = self.catalog.routines_named(ref.schema, ref.name)
+        if not routines and not builtin:
             self.found.classes.add(StatementClass.FUNCTION)
             self.opaque(ref)
+        for routine in routines:
+            yield from self.routine(routine, builtin=builtin)
+
+    def routine(self, routine: Routine, *, builtin: bool) -> Iterator[Contents]:
+        """An extension's functions are like built-in ones, as far as it is known what they do."""
+        ref = FunctionRef(routine.schema, routine.name)
+        if not routine.extension:
+            self.found.classes.add(StatementClass.FUNCTION)
+            if self.uncertain:
+                self.opaque(ref)
+            else:
+                yield from self.body(routine)
+        elif routine.language not in ("c", "internal"):
+            yield from self.body(routine)
+        elif not (builtin or functions.known_in_extensions(routine.name)):
+            self.found.classes.add(StatementClass.FUNCTION)
+            self.opaque(ref)
+
+    def body(self, routine: Routine) -> Iterator[Contents]:
+        if ("routine", routine.oid) in self.bodies:
+            return
+        ref = FunctionRef(routine.schema, routine.name)
+        if len(self.bodies) >= MAX_BODIES:
+            self.opaque(ref)
+            return
+        self.bodies.add(("routine", routine.oid))
+        body = routine_contents(self.catalog, routine)
+        if UNREADABLE in body.opaque:
+            self.opaque(ref)
+        else:
+            yield body
 
     def opaque(self, ref: FunctionRef) -> None:
         self.found.opaque.add(ref)
         self.found.changes_catalog = True
 
-    def routine(self, routine: Routine, ref: FunctionRef) -> Iterator[Contents]:
-        if routine.extension and routine.language in ("c", "internal"):
-            known = functions.harmless_in_extensions(routine.name) or functions.classes(routine.name)
-            if not known and not functions.runs_text(routine.name):
-                self.opaque(ref)
-            return
-        if self.uncertain:
-            self.opaque(ref)
-            return
-        if routine.oid in self.bodies:
-            return
-        if len(self.bodies) >= MAX_BODIES:
-            self.opaque(ref)
-            return
-        self.bodies.add(routine.oid)
-        body = routine_contents(self.catalog, routine)
-        if UNREADABLE in body.opaque:
-            self.opaque(FunctionRef(routine.schema, routine.name))
-        yield body
-
-    def relation(self, ref: RelationRef, *, refreshed: bool) -> Iterator[Contents]:
-        if (ref, refreshed) in self.seen:
-            return
-        self.seen.add((ref, refreshed))
-        for relation in self.catalog.named(ref.schema, ref.name):
-            if relation.kind == "v" or (relation.kind == "m" and refreshed):
-                yield from self.view(relation, written=ref.written and relation.kind == "v")
-            if not ref.written:
-                continue
-            if relation.has_rules:
-                self.opaque(FunctionRef(relation.schema, f"rule on {relation.name}"))
-            yield from self.triggers(relation)
-
-    def view(self, view: CatalogRelation, *, written: bool) -> Iterator[Contents]:
-        if len(self.bodies) >= MAX_BODIES:
-            self.opaque(FunctionRef(view.schema, view.name))
-            return
-        self.bodies.add(view.oid)
-        yield view_contents(self.catalog, view, written=written)
-
-    def triggers(self, relation: CatalogRelation) -> Iterator[Contents]:
-        oids: list[int] = list(relation.triggers)
-        for child in self.catalog.descendants(relation.oid):
-            oids += self.catalog.relations[child].triggers
-        for oid in dict.fromkeys(oids):
-            routine = self.catalog.routines.get(oid)
-            if routine is not None:
-                ref = FunctionRef(routine.schema, routine.name)
-                self.found.functions[ref] = None
-                self.found.classes.add(StatementClass.FUNCTION)
-                yield from self.routine(routine, ref)
-
-    def attributes(self, contents: Contents) -> Iterator[Contents]:
+    def attributes(self, contents: Contents) -> Iterator[FunctionRef]:
         """`alias.name` calls a function where the alias has no such column."""
         for alias, name in contents.fields:
-            routines = self.catalog.routines_named(None, name)
-            if not routines or self.is_column(contents, alias, name):
-                continue
-            ref = FunctionRef(None, name)
-            self.found.functions[ref] = None
-            yield from self.function(ref)
+            if self.catalog.routines_named(None, name) and not self.is_column(contents, alias, name):
+                self.found.functions[FunctionRef(None, name)] = None
+                yield FunctionRef(None, name)
 
     def is_column(self, contents: Contents, alias: str, name: str) -> bool:
         ranges = contents.ranges.get(alias)
         if not ranges:
             return False
-        return all(ref is not None and self.all_have(ref, name) for ref in ranges)
+        for known in ranges:
+            if known is None:
+                return False
+            if isinstance(known, frozenset):
+                if name not in known:
+                    return False
+                continue
+            relations = self.catalog.named(known.schema, known.name)
+            if not relations or not all(any(c.name == name for c in r.columns) for r in relations):
+                return False
+        return True
 
-    def all_have(self, ref: RelationRef, column: str) -> bool:
-        relations = self.catalog.named(ref.schema, ref.name)
-        return bool(relations) and all(any(c.name == column for c in r.columns) for r in relations)
+    # --- relations ------------------------------------------------------------------------------------
+
+    def relation(self, ref: RelationRef, contents: Contents) -> Iterator[Contents]:
+        modified = ref in contents.modified
+        for relation in self.catalog.named(ref.schema, ref.name):
+            if relation.kind == "v" or (relation.kind == "m" and ref in contents.refreshed):
+                yield from self.view(relation, written=modified)
+            if modified:
+                if relation.has_rules:
+                    self.opaque(FunctionRef(relation.schema, f"rule on {relation.name}"))
+                for oid in self.triggers(relation):
+                    yield from self.trigger(oid)
+
+    def view(self, view: CatalogRelation, *, written: bool) -> Iterator[Contents]:
+        key = ("written view" if written else "view", view.oid)
+        if key in self.bodies:
+            return
+        if len(self.bodies) >= MAX_BODIES:
+            self.opaque(FunctionRef(view.schema, view.name))
+            return
+        self.bodies.add(key)
+        yield view_contents(self.catalog, view, written=written)
+
+    def triggers(self, relation: CatalogRelation) -> tuple[int, ...]:
+        """Its own, and those of what lies below it."""
+        key = ("triggers", relation.oid)
+        found = self.catalog.memo.get(key)
+        if not isinstance(found, tuple):
+            below = (self.catalog.relations[oid].triggers for oid in self.catalog.descendants(relation.oid))
+            found = tuple(dict.fromkeys(oid for oids in (relation.triggers, *below) for oid in oids))
+            self.catalog.memo[key] = found
+        return found
+
+    def trigger(self, oid: int) -> Iterator[Contents]:
+        routine = self.catalog.routines.get(oid)
+        if routine is None:
+            return
+        self.found.functions[FunctionRef(routine.schema, routine.name)] = None
+        if not (routine.extension and functions.known_in_extensions(routine.name)):
+            yield from self.body(routine)
+
+    def event_triggers(self) -> Iterator[Contents]:
+        for oid in self.catalog.event_triggers:
+            yield from self.trigger(oid)
 
 
 def routine_contents(catalog: Catalog, routine: Routine) -> Contents:
-    """What a routine's body contains, read once per snapshot."""
+    """What a call of a routine would do, as far as its definition says; read once per snapshot."""
     key = ("routine", routine.oid)
     found = catalog.memo.get(key)
-    if isinstance(found, Contents):
-        return found
-    contents = Contents()
-    if routine.kind in ("a", "w") and not routine.definition:
-        _aggregate(routine, contents)
-    else:
-        _definition(routine, contents)
-    catalog.memo[key] = contents
-    return contents
+    if not isinstance(found, Contents):
+        found = Contents()
+        if routine.definition:
+            _read_definition(routine, found)
+        elif routine.kind == "a":
+            read_body("sql", routine.source, found)
+        else:
+            read_body(routine.language, routine.source, found)
+        catalog.memo[key] = found
+    return found
 
 
-def _definition(routine: Routine, into: Contents) -> None:
-    """By its whole definition, which has its SET clauses too; what CREATE itself would do is left out."""
+def _read_definition(routine: Routine, into: Contents) -> None:
+    """The whole definition has its SET clauses too."""
     try:
         statements = parse(routine.definition)
+        if len(statements) == 1 and statements[0].kind == "CreateFunctionStmt":
+            into.merge([gather(utility.ROUTINE, statements[0].node)])
+        else:
+            into.opaque.add(UNREADABLE)
     except UnreadableError:
         into.opaque.add(UNREADABLE)
-        return
-    if len(statements) != 1 or statements[0].kind != "CreateFunctionStmt":
+    own = FunctionRef(None, routine.name)
+    if own in into.opaque:
         into.opaque.add(UNREADABLE)
-        return
-    into.merge([gather("_Routine", statements[0].node, read_body)])
-
-
-def _aggregate(routine: Routine, into: Contents) -> None:
-    read_body("sql", routine.source, into)
 
 
 def view_contents(catalog: Catalog, view: CatalogRelation, *, written: bool) -> Contents:
-    """What a view's definition reads; with `written`, the relations in its FROM are written through it."""
-    key = ("view", view.oid, written)
+    """What a view's definition reads; with `written`, what it selects FROM is written through it."""
+    key = ("written view" if written else "view", view.oid)
     found = catalog.memo.get(key)
     if isinstance(found, Contents):
         return found
-    contents = Contents()
-    read_body("sql", view.definition or "", contents)
-    if UNREADABLE in contents.opaque or not view.definition:
-        contents.opaque = {FunctionRef(view.schema, f"view {view.name}")}
-    contents.effects.clear()
+    found = Contents()
+    read_body("sql", view.definition or "", found)
+    if UNREADABLE in found.opaque or not found.effects:
+        found.opaque = {FunctionRef(view.schema, f"view {view.name}")}
+    found.effects.clear()
+    system = [r for r in found.read if r.schema is None and catalog.named("pg_catalog", r.name)]
+    for ref in system:
+        # the definition was printed with pg_catalog alone in the search path
+        del found.relations[ref]
+        found.read.discard(ref)
+        found.relations[RelationRef("pg_catalog", ref.name)] = None
+        found.read.add(RelationRef("pg_catalog", ref.name))
     if written:
-        contents.relations.update(
-            {RelationRef(r.schema, r.name, written=True): None for r in contents.relations}
-        )
-    catalog.memo[key] = contents
-    return contents
+        found.modified |= found.read
+        found.relations.update({RelationRef(r.schema, r.name, written=True): None for r in found.read})
+        if len(found.read) == 1:
+            found.classes.discard(StatementClass.READ)
+    catalog.memo[key] = found
+    return found

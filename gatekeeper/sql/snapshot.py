@@ -37,6 +37,7 @@ select tgrelid, array_agg(distinct tgfoid) from pg_catalog.pg_trigger
 where not tgisinternal and tgenabled <> 'D' group by tgrelid
 """
 _RULES: Final = "select distinct ev_class from pg_catalog.pg_rewrite where rulename <> '_RETURN'"
+_EVENT_TRIGGERS: Final = "select distinct evtfoid from pg_catalog.pg_event_trigger where evtenabled <> 'D'"
 _TYPES: Final = """
 with recursive base(oid, base) as (
     select oid, oid from pg_catalog.pg_type where typtype <> 'd'
@@ -85,6 +86,7 @@ async def read_catalog(connection: Connection, version: int) -> Catalog:
         parents = {row[0]: tuple(row[1]) for row in await connection.fetch(_PARENTS)}
         triggers = {row[0]: tuple(row[1]) for row in await connection.fetch(_TRIGGERS)}
         rules = {row[0] for row in await connection.fetch(_RULES)}
+        event_triggers = await connection.fetch(_EVENT_TRIGGERS)
         types = {row["oid"]: row for row in await connection.fetch(_TYPES)}
         builtins = await connection.fetch(_BUILTINS)
         routines = await connection.fetch(_ROUTINES.format(source=_source(connection)))
@@ -108,6 +110,7 @@ async def read_catalog(connection: Connection, version: int) -> Catalog:
         },
         routines={row["oid"]: _routine(row) for row in routines},
         builtins=frozenset(row[0] for row in builtins),
+        event_triggers=tuple(row[0] for row in event_triggers),
         type_names={oid: row["name"] for oid, row in types.items()},
         type_categories={oid: row["category"] for oid, row in types.items()},
     )

@@ -84,6 +84,12 @@ def _rename(node: Node) -> str | None:
     return _by("ALTER", "relationType" if column else "renameType")(node)
 
 
+def _select(node: Node) -> str:
+    while "larg" in node:
+        node = node["larg"]
+    return "SELECT INTO" if "intoClause" in node else "SELECT"
+
+
 def _create_as(node: Node) -> str:
     if node.get("objtype") == "OBJECT_MATVIEW":
         return "CREATE MATERIALIZED VIEW"
@@ -194,7 +200,7 @@ _TAGS: Final[Mapping[str, str | Callable[[Node], str | None]]] = {
     "RenameStmt": _rename,
     "RuleStmt": "CREATE RULE",
     "SecLabelStmt": "SECURITY LABEL",
-    "SelectStmt": lambda node: "SELECT INTO" if "intoClause" in node else "SELECT",
+    "SelectStmt": _select,
     "TransactionStmt": lambda node: _TRANSACTIONS.get(node.get("kind", "")),
     "TruncateStmt": "TRUNCATE TABLE",
     "UnlistenStmt": "UNLISTEN",

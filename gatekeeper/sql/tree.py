@@ -1,4 +1,4 @@
-"""SQL text in, PostgreSQL's raw parse tree out, as plain dicts. Every text is read or refused; none can crash.
+"""SQL text in, PostgreSQL's raw parse tree out, as plain dicts. Every text is read or refused.
 
 libpg_query writes its tree as JSON three times faster than as protobuf, and dicts are walked several times
 faster than protobuf messages. A node is `{"SelectStmt": {…}}`; a field whose type the grammar fixes holds the
@@ -107,7 +107,7 @@ def _parse_json(raw: bytes) -> bytes:
 
 
 def _on_a_big_stack(raw: bytes) -> bytes:
-    """Parse on a thread whose stack no tree can overflow: libpg_query writes trees by recursion, unchecked."""
+    """Parse on a thread whose stack no tree can overflow: libpg_query recurses without a check."""
     outcome: list[bytes | UnreadableError] = []
 
     def work() -> None:
