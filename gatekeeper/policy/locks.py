@@ -56,7 +56,13 @@ _WRITTEN: Final = {
 """On what a statement writes. A tag that is not here: AccessExclusiveLock. Those of a new object's own
 statements lock nothing that was there before."""
 
-_LOCKS_ALL_IT_NAMES: Final = frozenset({"ANALYZE", "CLUSTER", "LOCK TABLE", "REINDEX", "VACUUM"})
+_LOCKS_ALL_IT_NAMES: Final = frozenset(
+    {
+        "ANALYZE", "CLUSTER", "COMMENT", "CREATE INDEX", "CREATE STATISTICS", "LOCK TABLE", "REINDEX",
+        "SECURITY LABEL", "VACUUM",
+    }
+)  # fmt: skip
+"""What these name counts as read, and is locked as if it were written."""
 
 _ALTER_TABLE: Final = {
     # ALTER TABLE, "Description": each form that takes less than ACCESS EXCLUSIVE says so.
@@ -73,22 +79,16 @@ _ALTER_TABLE: Final = {
 def strongest(statement: StatementFacts) -> tuple[str, str]:
     """The lock modes that a statement takes on the relations it writes, and on those it reads."""
     own, referenced = _own(statement)
-    written = [_WRITTEN.get(tag, _ACCESS_EXCLUSIVE) for tag in statement.tags if _takes_locks(tag)]
-    read = [_ACCESS_SHARE]
-    if own is not None and statement.tag in statement.tags:
-        others = [
-            _WRITTEN.get(tag, _ACCESS_EXCLUSIVE)
-            for tag in statement.tags
-            if tag != statement.tag and _takes_locks(tag)
-        ]
-        written = [own, *others]
-        if statement.tag in _LOCKS_ALL_IT_NAMES:
-            read.append(own)
+    modes = {tag: _WRITTEN.get(tag, _ACCESS_EXCLUSIVE) for tag in statement.tags if _takes_locks(tag)}
+    if own is not None and statement.tag in modes:
+        modes[statement.tag] = own
+    written = [_ACCESS_SHARE, *modes.values()]
+    read = [_ACCESS_SHARE, *(mode for tag, mode in modes.items() if tag in _LOCKS_ALL_IT_NAMES)]
     if referenced is not None:
         read.append(referenced)
     if any(tag.startswith("SELECT FOR ") for tag in statement.tags):
         read.append(_ROW_SHARE)
-    return _max(written or [_ACCESS_SHARE]), _max(read)
+    return _max(written), _max(read)
 
 
 def conflict(mine: str, theirs: str) -> bool:

@@ -83,6 +83,9 @@ async def plan(
     `params` are the values of `$1` … as text, None for NULL; without them (None) the planner is asked for the
     plan that would serve any values. With `lines` the plan is given as people read it, too.
     """
+    for text in (query, *(params or ())):
+        # asyncpg would find out in the middle of a message, and leave the connection in the middle too.
+        (text or "").encode()
     prepared = "$" in query
     try:
         async with read_only(

@@ -51,7 +51,7 @@ def touched(facts: Facts, catalog: Catalog) -> dict[int, Touched]:
         updates = _updated_columns(statement)
         deletes = not {"DELETE", "MERGE"}.isdisjoint(statement.tags)
         truncates = "TRUNCATE TABLE" in statement.tags and _cascades_by_word(statement)
-        for ref in sorted(statement.relations):
+        for ref in sorted(statement.relations, key=str):
             for relation in catalog.named(ref.schema, ref.name):
                 if relation.kind not in {"r", "p", "m", "f"} or relation.schema in {
                     "pg_catalog",
@@ -134,7 +134,7 @@ _CASCADES: Final = """
         SELECT r.root, s.conrelid, r.how FROM reached AS r JOIN step AS s ON s.confrelid = r.oid
         WHERE r.how = 'truncate' OR (r.how = 'delete' AND s.del = 'c') OR (r.how = 'update' AND s.upd = 'c')
     )
-    SELECT r.root, r.oid, r.how, n.nspname, c.relname, s.del::text AS del, s.upd::text AS upd,
+    SELECT r.root, r.oid, r.how, s.conrelid, n.nspname, c.relname, s.del::text AS del, s.upd::text AS upd,
            (SELECT array_agg(a.attname::text ORDER BY k.i) FROM unnest(s.conkey) WITH ORDINALITY AS k(num, i)
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = s.conrelid AND a.attnum = k.num) AS columns,
            (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute AS a
@@ -171,6 +171,9 @@ async def find_cascades(connection: Connection, tables: dict[int, Touched], cata
         line = f"{schema}{record['relname']}.{', '.join(record['columns'])} ({action})"
         if line not in table.cascades:
             table.cascades.append(line)
+        if (reached := tables.get(record["conrelid"])) is not None:
+            lock = "AccessExclusiveLock" if how == "truncate" else "RowExclusiveLock"
+            reached.lock = locks.stronger(reached.lock, lock)
 
 
 def _hows(table: Touched) -> Iterable[str]:
