@@ -99,8 +99,10 @@ def _may_pass(directory: Path, user: SystemUser) -> bool:
     found = directory.stat()
     if found.st_uid == user.uid:
         return bool(found.st_mode & stat.S_IXUSR)
-    if any(entry == (_USER, 1, user.uid) for entry in _read(directory)):
-        return True
+    entries = _read(directory)
+    if (_USER, 1, user.uid) in entries:
+        # A later chmod takes effect on the mask, and can make the entry void.
+        return any(tag == _MASK and permission & 1 for tag, permission, _ in entries)
     return bool(found.st_mode & stat.S_IXOTH)
 
 
