@@ -40,7 +40,7 @@ _LOST_POLL_S: Final = 1.0
 class ConsoleApp(GatekeeperApp):
     """The console of a running gateway."""
 
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {  # type: ignore[assignment]
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "live": Live,
         "approvals": Approvals,
         "recordings": Recordings,
@@ -215,10 +215,9 @@ class ReplayApp(GatekeeperApp):
             self.push_screen(Replay(self._session))
 
 
-async def show(operator: Operator, *, confirm_quit: str | None = None) -> None:
+async def show(operator: Operator, *, confirm_quit: str | None = None, headless: bool = False) -> None:
     """Show the console in this loop until the person leaves. ConsoleError: it crashed; the loop goes on."""
-    app = ConsoleApp(operator, confirm_quit=confirm_quit)
-    await _shown(app)
+    await _shown(ConsoleApp(operator, confirm_quit=confirm_quit), headless=headless)
 
 
 async def show_replay(reader: RecordingReader, session: str | None = None) -> None:
@@ -226,8 +225,8 @@ async def show_replay(reader: RecordingReader, session: str | None = None) -> No
     await _shown(ReplayApp(reader, session))
 
 
-async def _shown(app: GatekeeperApp) -> None:
-    await app.run_async()
+async def _shown(app: GatekeeperApp, *, headless: bool = False) -> None:
+    await app.run_async(headless=headless)
     if app.crash is not None:
         raise ConsoleError(f"the console stopped: {app.crash}")
 

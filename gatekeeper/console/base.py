@@ -39,7 +39,7 @@ class GatekeeperApp(App[int]):
     """An application over recordings; the console adds what is live."""
 
     TITLE = "Gatekeeper"
-    CSS_PATH: ClassVar[list[str | Path]] = [Path(__file__).parent / "styles" / "console.tcss"]
+    CSS_PATH = Path(__file__).parent / "styles" / "console.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit", show=False),
         Binding("question_mark", "help", "Help", show=False),
@@ -138,7 +138,8 @@ class GatekeeperApp(App[int]):
         self.notify(f"{what} copied, where the terminal lets programs copy", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers."""
+        """What the palette offers, over any screen."""
+        del screen
         yield SystemCommand("Help", "The keys of this screen", self.action_help)
         for theme in THEMES:
             yield SystemCommand(

@@ -1,4 +1,4 @@
-"""What a person needs to know, as lines: of a held statement, of one that ran, of one in a recording. Pure."""
+"""What a person needs to know, as lines: of a held statement, of one that ran, of a recorded one. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gatekeeper.console.text import (
     claim_spans,
     count,
     duration,
+    fit_spans,
     is_sqlstate,
     labelled,
     millis,
@@ -41,7 +42,7 @@ def statement(sql: str, width: int) -> Lines:
     return wrap(sqltext.coloured(sqltext.formatted(sql)), width, hang=2)
 
 
-def who(approval: ApprovalView, width: int) -> Lines:
+def who(approval: ApprovalView, width: int, *, claims_lines: int = 3) -> Lines:
     """Who asks: grant, subject, run and database, claims, reason."""
     lines = wrap(
         [
@@ -60,12 +61,18 @@ def who(approval: ApprovalView, width: int) -> Lines:
     )
     claims = claim_spans(approval.claims)
     if claims:
-        lines += labelled("claims", claims, width)[:3]
+        lines += _at_most(claims_lines, labelled("claims", claims, width), width)
     if approval.reason:
-        lines += labelled("reason", [(safe(approval.reason), "accent")], width)[:3]
+        lines += _at_most(3, labelled("reason", [(safe(approval.reason), "accent")], width), width)
     else:
         lines += labelled("reason", [("none given", "faint")], width)
     return lines
+
+
+def _at_most(most: int, lines: Lines, width: int) -> Lines:
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], [*fit_spans(lines[most - 1], width - 2), (" …", "faint")]]
 
 
 def parameters(params: Sequence[str | None] | None, width: int) -> Lines:
@@ -89,13 +96,16 @@ def _value(value: str | None, most: int | None = None) -> Span:
     return (shown, "sql.string")
 
 
-def effects(approval: ApprovalView, now: float, width: int) -> Lines:
+def effects(approval: ApprovalView, now: float, width: int, *, plan_lines: int = 2) -> Lines:
     """What it would touch, which guards want a person, and the state of its transaction."""
     guards: list[Span] = []
     for name in approval.guards or (approval.guard,):
         guards += [_DOT if guards else ("", ""), (safe(name), "held" if name == approval.guard else "warn")]
     lines = labelled("guards", guards, width)
-    lines += impact(approval.impact, width)
+    if approval.impact is None and approval.state != "waiting":
+        lines += labelled("touches", [("not known: it ended before that was found out", "faint")], width)
+    else:
+        lines += impact(approval.impact, width, plan_lines)
     if approval.transaction_started_at is not None:
         open_for = duration(now - approval.transaction_started_at)
         earlier = plural(approval.earlier_statements, "statement")
@@ -107,7 +117,7 @@ def effects(approval: ApprovalView, now: float, width: int) -> Lines:
     return lines
 
 
-def impact(found: Impact | None, width: int) -> Lines:
+def impact(found: Impact | None, width: int, plan_lines: int = 2) -> Lines:
     """Tables with sizes, locks and cascades, and the planner's estimate."""
     if found is None:
         return labelled("touches", [("finding out …", "faint")], width)
@@ -142,10 +152,14 @@ def impact(found: Impact | None, width: int) -> Lines:
         if found.plan:
             steps = " ← ".join(" ".join(step.split()).removeprefix("->").strip() for step in found.plan)
             spans += [("   " if spans else "", ""), (safe(steps), "dim")]
-        lines += labelled("plan", spans, width)[:2]
+        lines += _at_most(plan_lines, labelled("plan", spans, width), width)
     if found.problem:
         lines += labelled("unknown", [(safe(found.problem), "warn")], width)[:2]
     return lines
+
+
+def _said(label: str, names: Sequence[str], role: str) -> list[Span]:
+    return [(f"{label} ", "dim"), (safe(", ".join(names)), role)]
 
 
 def quorum(approval: ApprovalView) -> list[Span]:
@@ -216,17 +230,19 @@ def of_statement(seen: StatementView, width: int) -> Lines:
     return lines + _masks(seen.masked_columns, width)
 
 
-def of_record(record: RecordView, width: int) -> Lines:
-    """A recorded statement: all of its facts."""
+def of_record(record: RecordView, width: int, *, title: bool = True) -> Lines:
+    """A recorded statement: all of its facts; without `title` those that a title says are left out."""
     lines: Lines = []
     if record.params:
         spans: list[Span] = []
         for place, value in enumerate(record.params, start=1):
             spans += [("  " if spans else "", ""), (f"${place} ", "dim"), _value(value)]
         lines += labelled("with", spans, width)
-    if record.verdict is not None:
+    if record.verdict is not None and title:
         lines += _judged(record.verdict, record.outcome, record.guards, record.tags, width)
         lines += labelled("outcome", outcome(record.outcome, record.rows, record.duration_ms), width)
+    elif record.guards:
+        lines += labelled("guards", [(safe(", ".join(record.guards)), "warn")], width)
     for label, values in (
         ("classes", record.classes),
         ("relations", record.relations),

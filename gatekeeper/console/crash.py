@@ -9,6 +9,8 @@ import traceback
 from pathlib import Path
 from typing import Final
 
+from textual.worker import WorkerFailed
+
 from gatekeeper.errors import GatekeeperError
 
 _OURS: Final = Path(__file__).parent
@@ -20,6 +22,8 @@ class ConsoleError(GatekeeperError):
 
 def place(error: BaseException) -> str:
     """`KeyError at screens/live.py:120`: the innermost line of ours, else the innermost of all."""
+    if isinstance(error, WorkerFailed):
+        error = error.error
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_OURS)]
     name = type(error).__name__

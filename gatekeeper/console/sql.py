@@ -17,149 +17,18 @@ _MOST_FORMATTED = 8_000
 _MOST_COLOURED = 20_000
 
 _KEYWORDS: Final = frozenset(
-    [
-        "ADD",
-        "ALL",
-        "ALTER",
-        "ANALYZE",
-        "AND",
-        "ANY",
-        "AS",
-        "ASC",
-        "BEGIN",
-        "BETWEEN",
-        "BY",
-        "CALL",
-        "CASCADE",
-        "CASE",
-        "CAST",
-        "CHECK",
-        "CLOSE",
-        "CLUSTER",
-        "COLUMN",
-        "COMMENT",
-        "COMMIT",
-        "CONCURRENTLY",
-        "CONFLICT",
-        "CONSTRAINT",
-        "COPY",
-        "CREATE",
-        "CROSS",
-        "CURSOR",
-        "DATABASE",
-        "DEALLOCATE",
-        "DECLARE",
-        "DEFAULT",
-        "DELETE",
-        "DESC",
-        "DISCARD",
-        "DISTINCT",
-        "DO",
-        "DROP",
-        "ELSE",
-        "END",
-        "EXCEPT",
-        "EXECUTE",
-        "EXISTS",
-        "EXPLAIN",
-        "EXTENSION",
-        "FETCH",
-        "FILTER",
-        "FOR",
-        "FOREIGN",
-        "FROM",
-        "FULL",
-        "FUNCTION",
-        "GRANT",
-        "GROUP",
-        "HAVING",
-        "IF",
-        "ILIKE",
-        "IN",
-        "INDEX",
-        "INNER",
-        "INSERT",
-        "INTERSECT",
-        "INTO",
-        "IS",
-        "JOIN",
-        "KEY",
-        "LATERAL",
-        "LEFT",
-        "LIKE",
-        "LIMIT",
-        "LISTEN",
-        "LOCK",
-        "MATERIALIZED",
-        "MERGE",
-        "MOVE",
-        "NATURAL",
-        "NOT",
-        "NOTHING",
-        "NOTIFY",
-        "NULL",
-        "OF",
-        "OFFSET",
-        "ON",
-        "ONLY",
-        "OR",
-        "ORDER",
-        "OUTER",
-        "OVER",
-        "OWNER",
-        "PARTITION",
-        "POLICY",
-        "PREPARE",
-        "PRIMARY",
-        "PROCEDURE",
-        "PUBLIC",
-        "RECURSIVE",
-        "REFERENCES",
-        "REFRESH",
-        "REINDEX",
-        "RELEASE",
-        "RENAME",
-        "RESET",
-        "RESTRICT",
-        "RETURNING",
-        "REVOKE",
-        "RIGHT",
-        "ROLE",
-        "ROLLBACK",
-        "ROW",
-        "ROWS",
-        "SAVEPOINT",
-        "SCHEMA",
-        "SELECT",
-        "SEQUENCE",
-        "SERVER",
-        "SET",
-        "SHOW",
-        "START",
-        "TABLE",
-        "TABLESAMPLE",
-        "TEMP",
-        "TEMPORARY",
-        "THEN",
-        "TO",
-        "TRANSACTION",
-        "TRIGGER",
-        "TRUNCATE",
-        "TYPE",
-        "UNION",
-        "UNIQUE",
-        "UPDATE",
-        "USER",
-        "USING",
-        "VACUUM",
-        "VALUES",
-        "VIEW",
-        "WHEN",
-        "WHERE",
-        "WINDOW",
-        "WITH",
-        "WORK",
-    ]
+    """
+    ADD ALL ALTER ANALYZE AND ANY AS ASC BEGIN BETWEEN BY CALL CASCADE CASE CAST CHECK CLOSE CLUSTER
+    COLUMN COMMENT COMMIT CONCURRENTLY CONFLICT CONSTRAINT COPY CREATE CROSS CURSOR DATABASE DEALLOCATE
+    DECLARE DEFAULT DELETE DESC DISCARD DISTINCT DO DROP ELSE END EXCEPT EXECUTE EXISTS EXPLAIN
+    EXTENSION FETCH FILTER FOR FOREIGN FROM FULL FUNCTION GRANT GROUP HAVING IF ILIKE IN INDEX INNER
+    INSERT INTERSECT INTO IS JOIN KEY LATERAL LEFT LIKE LIMIT LISTEN LOCK MATERIALIZED MERGE MOVE
+    NATURAL NOT NOTHING NOTIFY NULL OF OFFSET ON ONLY OR ORDER OUTER OVER OWNER PARTITION POLICY PREPARE
+    PRIMARY PROCEDURE PUBLIC RECURSIVE REFERENCES REFRESH REINDEX RELEASE RENAME RESET RESTRICT
+    RETURNING REVOKE RIGHT ROLE ROLLBACK ROW ROWS SAVEPOINT SCHEMA SELECT SEQUENCE SERVER SET SHOW START
+    TABLE TABLESAMPLE TEMP TEMPORARY THEN TO TRANSACTION TRIGGER TRUNCATE TYPE UNION UNIQUE UPDATE USER
+    USING VACUUM VALUES VIEW WHEN WHERE WINDOW WITH WORK
+    """.split()  # noqa: SIM905
 )
 _TOKEN: Final = re.compile(
     r"""
@@ -198,16 +67,21 @@ def _blank(text: str) -> str:
     return f"\n{said}\n" if lines else f" {said} "
 
 
-def _role(kind: str, text: str, following: str) -> str:
+def _role(kind: str, text: str, following: str, *, dotted: bool = False) -> str:
+    """The role of a token; a word before or after a dot is a name."""
     match kind:
         case "word":
-            if text.upper() in _KEYWORDS:
+            if following != "." and not dotted and text.upper() in _KEYWORDS:
                 return "sql.keyword"
             return "sql.function" if following == "(" else "sql.name"
         case "comment" | "string" | "number" | "name" | "other":
             return f"sql.{kind}"
         case _:
             return ""
+
+
+def _dotted(tokens: list[tuple[str, str]], place: int) -> bool:
+    return place > 0 and tokens[place - 1][1] == "."
 
 
 @lru_cache(maxsize=1024)
@@ -221,7 +95,8 @@ def coloured(sql: str) -> tuple[Span, ...]:
         if kind == "space":
             spans.append((_blank(text), "faint"))
         else:
-            spans.append((safe(text, lines=True), _role(kind, text, following)))
+            role = _role(kind, text, following, dotted=_dotted(tokens, place))
+            spans.append((safe(text, lines=True), role))
     if rest:
         spans.append((safe(rest, lines=True), ""))
     return tuple(spans)
@@ -239,7 +114,8 @@ def one_line(sql: str, most: int = 400) -> tuple[Span, ...]:
                 spans.append((" ⏎ " if after_comment else " ", "faint"))
             continue
         following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
-        spans.append((safe(" ".join(text.split("\n"))), _role(kind, text, following)))
+        role = _role(kind, text, following, dotted=_dotted(tokens, place))
+        spans.append((safe(" ".join(text.split("\n"))), role))
     if len(sql) > most:
         spans.append((" …", "faint"))
     return tuple(spans)

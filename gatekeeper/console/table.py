@@ -1,4 +1,4 @@
-"""The rows of a result as a table, as the agent saw them: what was masked shows its colour and says so. Pure."""
+"""The rows of a result as a table, as the agent saw them; a masked column is marked. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def widths(record: RecordView, width: int) -> list[int]:
         cells = [cell_len(safe(name)) + 2 * (place in masked)]
         cells += [cell_len(_shown(row[place])) for row in record.sample_rows[:100] if place < len(row)]
         wanted.append(max(_NARROWEST, min(_WIDEST, max(cells))))
-    while sum(wanted) + 3 * len(wanted) > width and max(wanted, default=0) > 12:
+    while sum(wanted) + 3 * len(wanted) > width and max(wanted, default=0) > 10:
         wanted[wanted.index(max(wanted))] -= 1
     fitting: list[int] = []
     for cells_wanted in wanted:

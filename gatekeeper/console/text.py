@@ -53,7 +53,7 @@ STATES: Final[Mapping[str, tuple[str, str, str]]] = {
     "waiting": ("◆", "waiting", "held"),
     "approved": ("✓", "approved", "ok"),
     "denied": ("✗", "denied", "bad"),
-    "timed_out": ("⌛", "timed out", "warn"),
+    "timed_out": ("◷", "timed out", "warn"),
     "withdrawn": ("↩", "withdrawn", "dim"),
     "ended": ("■", "ended", "dim"),
 }
@@ -228,6 +228,9 @@ def sparkline(values: Sequence[int], width: int) -> str:
     return bars.rjust(width, _BARS[0])
 
 
+NBSP: Final = "\u00a0"
+"""Ours alone: in text from outside it is spelled out."""
+
 _FIRST_CLAIMS: Final = ("repository", "ref", "environment", "workflow", "actor", "email", "name")
 _DULL_CLAIMS: Final = frozenset(("iss", "aud", "exp", "nbf", "iat", "jti", "sub"))
 
@@ -253,7 +256,7 @@ def claim_spans(claims: Mapping[str, Any]) -> list[Span]:
     """`repository acme/shop  ref refs/heads/main`."""
     out: list[Span] = []
     for name, value in claim_pairs(claims):
-        out += [("  " if out else "", ""), (f"{name} ", "dim"), (value, "")]
+        out += [("  " if out else "", ""), (f"{name}{NBSP}", "dim"), (value, "")]
     return out
 
 
@@ -269,29 +272,50 @@ _PIECES: Final = re.compile(r"\n| +|[^ \n]+")
 
 
 def wrap(spans: Iterable[Span], width: int, *, hang: int = 0) -> list[list[Span]]:
-    """Lines of at most `width` cells; what goes on in the next line is indented by `hang` cells."""
+    """Lines of at most `width` cells; what goes on in the next line is indented by `hang` cells.
+
+    Lines break at blanks, and inside a word only where the word is longer than a line.
+    """
     width = max(width, hang + 8)
+    margin: list[Span] = [(" " * hang, "")] if hang else []
     lines: list[list[Span]] = [[]]
     used = 0
+    for word in _words(spans):
+        length = sum(cell_len(text) for text, _ in word)
+        if word[0][0] == "\n":
+            lines.append([])
+            used = 0
+            continue
+        if used + length > width and used > hang and not word[0][0].isspace():
+            lines.append(list(margin))
+            used = hang
+        for text, role in word:
+            rest = text
+            while used + cell_len(rest) > width:
+                head, rest = _cut(rest, width - used)
+                lines[-1].append((head, role))
+                lines.append(list(margin))
+                used = hang
+            if rest:
+                lines[-1].append((rest, role))
+                used += cell_len(rest)
+    return lines
+
+
+def _words(spans: Iterable[Span]) -> Iterable[list[Span]]:
+    """Line breaks, blanks, and words, which may go on over several spans."""
+    word: list[Span] = []
     for text, role in spans:
         for piece in _PIECES.findall(text):
-            if piece == "\n":
-                lines.append([])
-                used = 0
-                continue
-            length = cell_len(piece)
-            if used + length > width and used > hang and not piece.isspace():
-                lines.append([(" " * hang, "")] if hang else [])
-                used = hang
-            while used + length > width:
-                head, piece = _cut(piece, width - used)
-                lines[-1].append((head, role))
-                lines.append([(" " * hang, "")] if hang else [])
-                used, length = hang, cell_len(piece)
-            if piece:
-                lines[-1].append((piece, role))
-                used += length
-    return lines
+            if piece[0] in "\n ":
+                if word:
+                    yield word
+                    word = []
+                yield [(piece, role)]
+            else:
+                word.append((piece, role))
+    if word:
+        yield word
 
 
 def _cut(text: str, cells: int) -> tuple[str, str]:
@@ -331,7 +355,7 @@ def date_time(at: float) -> str:
 
 
 def is_sqlstate(outcome: str) -> bool:
-    """Whether an outcome is an error's SQLSTATE and not a command tag; no tag has five capitals and a digit."""
+    """Whether an outcome is an error's SQLSTATE and not a command tag, none of which looks like one."""
     return len(outcome) == 5 and outcome.isalnum() and any(c.isdigit() for c in outcome)
 
 

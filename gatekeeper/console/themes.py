@@ -1,4 +1,4 @@
-"""The colours. Calm: one accent, and warm hues only for what wants a person. Contrast is at least 4.5 to 1."""
+"""The colours. Calm: one accent, and warm hues only for what wants a person. Text has 4.5 to 1 at least."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def _theme(name: str, *, dark: bool, base: dict[str, str], gk: dict[str, str]) -
         error=gk["bad"],
         success=gk["ok"],
         variables=variables,
-        **base,
+        foreground=base["foreground"],
+        background=base["background"],
+        surface=base["surface"],
+        panel=base["panel"],
     )
 
 

@@ -183,16 +183,8 @@ def waiting(clock: Clock) -> ScriptedOperator:
 
 def _decided(operator: ScriptedOperator) -> None:
     now = operator.clock()
-    one = operator.hold(
-        "91c0", "c11d90", "delete from carts where touched_at < now() - interval '30 days'", impact=IMPACT
-    )
-    operator.becomes(
-        one.id,
-        state="approved",
-        decisions=(DecisionView("mia", now - 300, True, "agreed in standup"),),
-        created_at=now - 320,
-        deadline_at=now - 200,
-    )
+    three = operator.hold("0e7b", "5f0c2a", "drop table old_orders", guard="drops", guards=("drops",))
+    operator.becomes(three.id, state="timed_out", created_at=now - 2_000, deadline_at=now - 1_880)
     two = operator.hold(
         "5d22",
         "9b417e",
@@ -211,8 +203,16 @@ def _decided(operator: ScriptedOperator) -> None:
         created_at=now - 950,
         deadline_at=now - 830,
     )
-    three = operator.hold("0e7b", "5f0c2a", "drop table old_orders", guard="drops", guards=("drops",))
-    operator.becomes(three.id, state="timed_out", created_at=now - 2_000, deadline_at=now - 1_880)
+    one = operator.hold(
+        "91c0", "c11d90", "delete from carts where touched_at < now() - interval '30 days'", impact=IMPACT
+    )
+    operator.becomes(
+        one.id,
+        state="approved",
+        decisions=(DecisionView("mia", now - 300, True, "agreed in standup"),),
+        created_at=now - 320,
+        deadline_at=now - 200,
+    )
     for ident, state in (("5f0c2a", "idle"), ("9b417e", "active"), ("c11d90", "in transaction")):
         operator.sessions_now[ident] = msgspec.structs.replace(operator.sessions_now[ident], state=state)
 

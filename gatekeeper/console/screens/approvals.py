@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
@@ -28,6 +28,9 @@ from gatekeeper.console.text import (
 from gatekeeper.console.widgets.bars import Hint, Line
 from gatekeeper.console.widgets.rows import Rows
 from gatekeeper.control.operator import ApprovalView
+
+_BESIDE: Final = 120
+_QUEUE_WIDE: Final = 56
 
 
 class Approvals(Desk):
@@ -84,10 +87,15 @@ class Approvals(Desk):
     def _queue(self) -> Rows[ApprovalView]:
         return self.query_one("#queue", Rows)
 
+    @property
+    def _beside(self) -> bool:
+        """Whether there is room for both side by side."""
+        return self.size.width >= _BESIDE
+
     def changed(self, changed: Changed) -> None:
         """Draw what a snapshot changed."""
         if changed & Changed.APPROVALS:
-            beside = self.size.width >= 120
+            beside = self._beside
             self.query_one("#main").set_class(beside, "-beside")
             self._show()
 
@@ -108,7 +116,7 @@ class Approvals(Desk):
                     (a.sql, a.subject, a.grant, a.database, a.id, a.state, a.reason or "", *a.guards),
                 )
             )
-        beside = self.size.width >= 120
+        beside = self._beside
         self._queue.show(shown, height=2 if beside else 1)
         box = self.query_one("#queue-box")
         box.styles.height = (
@@ -128,7 +136,7 @@ class Approvals(Desk):
         title: list[Span] = []
         lines: brief.Lines = []
         if chosen is not None:
-            width = max(30, self.query_one("#chosen-scroll").size.width - 3)
+            width = self.size.width - (_QUEUE_WIDE if self._beside else 0) - 4
             title = [
                 (f" {safe(chosen.id)} ", "key"),
                 *brief.decided(chosen),
@@ -172,7 +180,7 @@ class Approvals(Desk):
             below = fit_spans([("   ", ""), (fit(safe(seen.grant), 15) + " ", "dim"), *sql], width - 1)
             return [[*top, *fit_spans(when, 11, right=True), (" ", "")], below]
         grant = fit(safe(seen.grant), 14)
-        room = width - 3 - 11 - 15 - 22
+        room = width - 3 - 11 - 15 - 1 - 10 - 11 - 1
         who = fit_spans([(by, "dim")], 10)
         return [
             [
@@ -182,7 +190,7 @@ class Approvals(Desk):
                 *fit_spans(sql, room),
                 (" ", ""),
                 *who,
-                *fit_spans(when, 10, right=True),
+                *fit_spans(when, 11, right=True),
                 (" ", ""),
             ]
         ]

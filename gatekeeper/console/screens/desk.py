@@ -36,7 +36,7 @@ class Desk(Screen[None]):
     HELP_KEYS: ClassVar[Keys] = ()
     HELP_EVERYWHERE: ClassVar[Keys] = (
         ("1 2 3 4", "live, approvals, recordings, rules"),
-        ("n", "what the gateway has to say: refused logins, reloads"),
+        ("n", "notices: refused logins, reloads, trouble"),
         *EVERYWHERE,
     )
 
@@ -56,7 +56,7 @@ class Desk(Screen[None]):
         """The application that feeds this screen."""
         from gatekeeper.console.app import ConsoleApp
 
-        assert isinstance(self.app, ConsoleApp)  # noqa: S101
+        assert isinstance(self.app, ConsoleApp)
         return self.app
 
     @property

@@ -10,14 +10,13 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from gatekeeper.console.text import Span, content
+from gatekeeper.console.text import Span, content, joined, wrap
 from gatekeeper.console.widgets.bars import Hint, KeyBar
 
 Keys = tuple[tuple[str, str], ...]
 
 LISTS: Final[Keys] = (
-    ("↑ ↓  pgup pgdn", "move, by line or by page"),
-    ("home end", "first, last"),
+    ("↑ ↓ pgup pgdn", "move; home and end go to the edges"),
     ("enter", "open"),
     ("tab", "next list"),
 )
@@ -26,6 +25,9 @@ EVERYWHERE: Final[Keys] = (
     ("ctrl+p", "command palette; themes are there"),
     ("q", "quit"),
 )
+
+
+_WIDE: Final = 76
 
 
 class Help(ModalScreen[None]):
@@ -45,21 +47,24 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Two groups of keys."""
-        spans: list[Span] = []
+        lines: list[list[Span]] = []
         for title, keys in ((self._title, self._keys), ("Lists", LISTS), ("Everywhere", self._everywhere)):
-            spans.append((f"{title}\n", "strong"))
+            lines += [*([[]] if lines else []), [(title, "strong")]]
             for key, what in keys:
-                spans += [(f"  {key:<17}", "key"), (f"{what}\n", "")]
-            spans.append(("\n", ""))
+                lines += wrap([(f"  {key:<18}", "key"), (what, "")], _WIDE - 5, hang=20)
         with Vertical(classes="box") as box:
             box.border_title = "Help"
             with VerticalScroll(can_focus=False):
-                yield Static(content(spans[:-1]))
+                yield Static(content(joined(lines)))
             yield KeyBar((Hint("escape", "close"),))
 
     def action_scroll(self, by: int) -> None:
         """Scroll, where the terminal is low."""
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def on_resize(self) -> None:
+        """Leave room for the frame and the keys."""
+        self.query_one(VerticalScroll).styles.max_height = max(4, self.app.size.height - 5)
 
     async def action_dismiss(self, result: None = None) -> None:
         """Close."""

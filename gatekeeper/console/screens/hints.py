@@ -47,7 +47,7 @@ class HintLines(Screen[None]):
                 content(
                     [
                         (
-                            "Paste one of these in another terminal. Drag the mouse over a line to select it, or press y.",
+                            "Paste one of these in another terminal: y copies it, and the mouse selects it.",
                             "dim",
                         )
                     ]

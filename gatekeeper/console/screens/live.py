@@ -10,43 +10,20 @@ from textual.containers import Container, Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from gatekeeper.console import brief
-from gatekeeper.console import sql as sqltext
+from gatekeeper.console import brief, columns
 from gatekeeper.console.feed import Changed
 from gatekeeper.console.screens.confirm import Confirm
 from gatekeeper.console.screens.desk import Desk
 from gatekeeper.console.screens.details import Details
 from gatekeeper.console.screens.hints import HintLines
-from gatekeeper.console.text import (
-    VERDICTS,
-    Span,
-    content,
-    count,
-    duration,
-    fit,
-    fit_spans,
-    is_sqlstate,
-    joined,
-    millis,
-    plural,
-    safe,
-    sparkline,
-    time_of_day,
-    wrap,
-)
-from gatekeeper.console.widgets.bars import Hint, Line, ends
+from gatekeeper.console.text import Span, content, count, joined, plural, safe, time_of_day
+from gatekeeper.console.widgets.bars import Hint, Line
 from gatekeeper.console.widgets.rows import Rows
 from gatekeeper.control.operator import SessionView, StatementView
 
+_SESSIONS_WIDE: Final = 52
 _BESIDE: Final = 120
 """Columns from which the stream is beside the sessions and not below."""
-_STATES: Final = {
-    "idle": ("○", "idle", "dim"),
-    "active": ("●", "active", "ok"),
-    "in transaction": ("◐", "open tx", "accent"),
-    "failed transaction": ("◐", "failed tx", "bad"),
-    "held": ("◆", "held", "held"),
-}
 
 
 class Live(Desk):
@@ -64,8 +41,8 @@ class Live(Desk):
     )
     HELP_TITLE = "Live"
     HELP_KEYS = (
-        ("enter", "details of a statement; on a session: its statements alone"),
-        ("/", "filter as you type; -word leaves out; escape clears"),
+        ("enter", "details; on a session: its statements alone"),
+        ("/", "filter as you type; -word leaves out"),
         ("p", "pause the stream, and go on"),
         ("f", "follow the newest statement"),
         ("k", "end the session"),
@@ -102,10 +79,11 @@ class Live(Desk):
                 yield Rows[SessionView](
                     key=lambda s: s.id,
                     draw=self._session,
-                    heading=self._session_heading,
+                    heading=columns.session_heading,
                     empty=[("  nobody is logged in", "faint")],
                     id="sessions",
                 )
+                yield Static(id="session")
             with Vertical(id="stream-box"):
                 yield Line(id="stream-title")
                 yield Rows[StatementView](
@@ -146,6 +124,7 @@ class Live(Desk):
                 self.only = None
                 changed |= Changed.STATEMENTS
             self._sessions.show(feed.sessions, height=2 if self._beside else 1)
+            self._draw_session()
         if changed & Changed.STATEMENTS:
             self._show_statements()
         if changed & (Changed.METRICS | Changed.SESSIONS):
@@ -171,7 +150,7 @@ class Live(Desk):
         welcome = self.query_one("#welcome", Static)
         welcome.display = newcomer
         if newcomer:
-            welcome.update(content(_welcome(feed.hints, self.size.width - 8)))
+            welcome.update(content(joined(columns.welcome(feed.hints, self.size.width - 8))))
         self.query_one("#main").set_class(self._beside, "-beside")
         box = self.query_one("#sessions-box")
         if self._beside:
@@ -180,7 +159,14 @@ class Live(Desk):
         else:
             most = max(3, (self.size.height - 6) // 3)
             box.styles.height = min(max(1, len(feed.sessions)), most - 2) + 2
-            self._sessions.set_heading(self._session_heading)
+            self._sessions.set_heading(columns.session_heading)
+
+    def _draw_session(self) -> None:
+        panel = self.query_one("#session", Static)
+        chosen = self._sessions.current
+        panel.display = self._beside and chosen is not None
+        if panel.display and chosen is not None:
+            panel.update(content(joined(columns.session_panel(chosen, _SESSIONS_WIDE - 3))))
 
     def _show_statements(self) -> None:
         feed = self.console.feed
@@ -201,21 +187,8 @@ class Live(Desk):
         return text
 
     def _draw_metrics(self) -> None:
-        feed, width = self.console.feed, self.size.width
-        m = feed.metrics
-        now = m.per_second[-1] if m.per_second else 0
-        bars = sparkline(m.per_second, min(60, max(12, width - 68)))
-        left: list[Span] = [(" ", ""), (bars, "accent"), (f" {count(now)}/s", "strong")]
-        right: list[Span] = []
-        for label, value, role in (
-            ("statements", count(m.statements), ""),
-            ("refused", count(m.refused), "bad" if m.refused else ""),
-            ("held", count(m.held), "held" if m.held else ""),
-            ("p50", millis(m.p50_ms), ""),
-            ("p99", millis(m.p99_ms), ""),
-        ):
-            right += [(f"  {label} ", "dim"), (value, role)]
-        self.query_one("#metrics", Line).show(ends(left, [*right, (" ", "")], width))
+        metrics = columns.metrics_line(self.console.feed.metrics, self.size.width)
+        self.query_one("#metrics", Line).show(metrics)
 
     def _draw_notice(self) -> None:
         notices = self.console.feed.notices
@@ -253,68 +226,12 @@ class Live(Desk):
             ]
         self.query_one("#stream-title", Line).show(spans)
 
-    def _session_heading(self, width: int) -> list[Span]:
-        run, database = _session_columns(width)
-        who = width - 16 - run - database - 19
-        return [
-            (
-                f"   {'who':<{who}}{'run':<{run}}{'database':<{database}}{'state':<16}{'age':>7}{'sent':>7}",
-                "faint",
-            )
-        ]
+    def _session(self, seen: SessionView, width: int) -> brief.Lines:
+        draw = columns.session_card if self._beside else columns.session_line
+        return draw(seen, width, self.console.clock(), chosen=seen.id == self.only)
 
-    def _session(self, seen: SessionView, width: int) -> list[list[Span]]:
-        now = self.console.clock()
-        glyph, word, role = _STATES[seen.state]
-        state = word if seen.state == "idle" else f"{word} {duration(now - seen.state_since)}"
-        age = duration(now - seen.started_at)
-        narrowed: Span = ("▸", "accent") if seen.id == self.only else (" ", "")
-        if self._beside:
-            right: list[Span] = [(state, role), (" ", "")]
-            top = fit_spans(
-                [narrowed, (f"{glyph} ", role), (safe(seen.grant), "strong")], width - len(state) - 2
-            )
-            below = fit_spans([("   ", ""), (safe(seen.subject), "dim")], width - 24)
-            tail = f"{safe(seen.database)} {age:>8} "
-            return [[*top, (" ", ""), *right], [*below, *fit_spans([(tail, "dim")], 24, right=True)]]
-        run, database = _session_columns(width)
-        who = fit_spans(
-            [(safe(seen.grant), "strong"), ("  ", ""), (safe(seen.subject), "dim")],
-            width - 17 - run - database - 19,
-        )
-        return [
-            [
-                narrowed,
-                (f"{glyph} ", role),
-                *who,
-                (" ", ""),
-                (fit(safe(seen.run), run - 1) + " ", ""),
-                (fit(safe(seen.database), database - 1) + " ", ""),
-                (fit(state, 16), role),
-                (f"{age:>7}", "dim"),
-                (f"{count(seen.statements):>7}", ""),
-            ]
-        ]
-
-    def _statement(self, seen: StatementView, width: int) -> list[list[Span]]:
-        glyph, _word, role = VERDICTS.get(seen.verdict, ("?", "", "warn"))
-        if seen.verdict == "approve" and seen.outcome is not None:
-            role = "warn"
-        who = 0 if self.only else 16 if width >= 100 else 11
-        if seen.outcome is None:
-            rows: Span = (f"{'…':>7}", "accent")
-        elif is_sqlstate(seen.outcome):
-            rows = (f"{seen.outcome:>7}", "bad")
-        else:
-            rows = (f"{count(seen.rows) if seen.rows is not None else '':>7}", "")
-        took = f"{millis(seen.duration_ms) if seen.duration_ms is not None else '':>9}"
-        mask: Span = ("▒", "mask") if seen.masked_columns else (" ", "")
-        room = width - 12 - (who + 1 if who else 0) - 19
-        sql = fit_spans(sqltext.one_line(seen.sql), room)
-        spans: list[Span] = [(f" {time_of_day(seen.at)} ", "faint"), (f"{glyph} ", role)]
-        if who:
-            spans.append((fit(safe(seen.grant), who) + " ", "dim"))
-        return [[*spans, *sql, (" ", ""), mask, rows, (took, "dim"), (" ", "")]]
+    def _statement(self, seen: StatementView, width: int) -> brief.Lines:
+        return columns.statement_line(seen, width, who=self.only is None)
 
     # --- keys -------------------------------------------------------------------------------------------
 
@@ -322,7 +239,7 @@ class Live(Desk):
         """Show where the keys go."""
         self._draw_titles()
 
-    def on_rows_chosen(self, event: Rows.Chosen[object]) -> None:
+    def on_rows_chosen(self, event: Rows.Chosen) -> None:
         """Details of a statement; a session narrows the stream to itself."""
         chosen = event.rows.current
         if isinstance(chosen, StatementView):
@@ -335,6 +252,7 @@ class Live(Desk):
 
     def on_rows_moved(self) -> None:
         """The cursor left the newest, or went along with it."""
+        self._draw_session()
         self._draw_titles()
 
     def action_filter(self) -> None:
@@ -405,7 +323,11 @@ class Live(Desk):
                 "That session is over" if self._stream.current else "No session is chosen", markup=False
             )
             return
-        body = f"{safe(meant.grant)} · {safe(meant.subject)}\non {safe(meant.database)}, session {safe(meant.id)}\n\nIts client gets 57P01; what it has open is rolled back."
+        body = (
+            f"{safe(meant.grant)} · {safe(meant.subject)}\n"
+            f"on {safe(meant.database)}, session {safe(meant.id)}\n"
+            "\nIts client gets 57P01; what it has open is rolled back."
+        )
         self.app.push_screen(
             Confirm("End this session?", body, "end it"),
             lambda sure: (
@@ -422,26 +344,14 @@ class Live(Desk):
             self.app.notify("No session is chosen", markup=False)
             return
         sessions = sum(s.run == meant.run and s.grant == meant.grant for s in self.console.feed.sessions)
-        body = f"{safe(meant.grant)} · {safe(meant.subject)}\nrun {safe(meant.run)}, {plural(sessions, 'session')}\n\nAll of them get 57P01, and it cannot log in again."
+        body = (
+            f"{safe(meant.grant)} · {safe(meant.subject)}\n"
+            f"run {safe(meant.run)}, {plural(sessions, 'session')}\n"
+            "\nAll of them get 57P01, and it cannot log in again."
+        )
         self.app.push_screen(
             Confirm("End this run?", body, "end it"),
             lambda sure: (
                 self.console.ask_for(self.console.operator.end_run(meant.run), "run ended") if sure else None
             ),
         )
-
-
-def _session_columns(width: int) -> tuple[int, int]:
-    """Widths of run and database."""
-    return (20, 14) if width >= 100 else (11, 10)
-
-
-def _welcome(hints: Sequence[str], width: int) -> list[Span]:
-    spans: list[Span] = [
-        ("Nobody is logged in yet.\n\n", "strong"),
-        ("Every statement, decision and masked value will show up here. In another terminal:\n\n", "dim"),
-    ]
-    for hint in hints:
-        spans += [*joined(wrap([("  ", ""), (safe(hint), "accent")], width, hang=4)[:3]), ("\n", "")]
-    spans += [("\n", ""), ("y", "key"), (" copies a line and shows it in full", "dim")]
-    return spans

@@ -1,4 +1,4 @@
-"""The question that a held statement asks. It takes `a` and `d` only from a person who has had time to see it.
+"""The question that a held statement asks, which takes an answer only from one who has had time to see it.
 
 Law: a key that was meant for elsewhere decides nothing. What the terminal has no room for has to be
 looked at before it can be approved.
@@ -30,8 +30,10 @@ ARMED_AFTER_S = 0.4
 _OUTCOME_FOR_S = 3.0
 """How long the outcome of one that ended without this console stays."""
 _WIDEST = 100
-_FRAME = 8
-"""Lines of the box that are not text: borders, blanks, countdown, note, keys."""
+_FRAME = 5
+"""Lines of the box that are not text: borders, note, countdown, keys."""
+_LEAST = 4
+"""Lines of the statement that are always in sight."""
 
 
 class Prompt(ModalScreen[None]):
@@ -79,7 +81,7 @@ class Prompt(ModalScreen[None]):
         """The application."""
         from gatekeeper.console.app import ConsoleApp
 
-        assert isinstance(self.app, ConsoleApp)  # noqa: S101
+        assert isinstance(self.app, ConsoleApp)
         return self.app
 
     def compose(self) -> ComposeResult:
@@ -88,11 +90,11 @@ class Prompt(ModalScreen[None]):
             yield Static(id="who")
             yield Static(id="sql")
             yield Static(id="effects")
-            yield Countdown(id="time")
             yield Line(id="note")
             yield Input(
                 id="why", placeholder="Why? The agent sees it. Enter sends, escape goes back.", max_length=500
             )
+            yield Countdown(id="time")
             yield KeyBar()
 
     def on_mount(self) -> None:
@@ -135,24 +137,36 @@ class Prompt(ModalScreen[None]):
             return
         self._draw_time()
 
+    @property
+    def _wide(self) -> int:
+        """Columns of the box."""
+        return min(_WIDEST, self.app.size.width)
+
     def draw(self) -> None:
         """Draw all of it, in the room that there is."""
         if not self.is_mounted:
             return
         approval, now = self.approval, self.console.clock()
         box = self.query_one("#prompt")
-        wide = min(_WIDEST, self.app.size.width - 2)
-        box.styles.width = wide
-        width = wide - 4
-        who = brief.who(approval, width)
-        effects = [*brief.effects(approval, now, width), *brief.decisions(approval, width)]
+        box.styles.width = self._wide
+        width = self._wide - 4
         sql = brief.statement(approval.sql, width - 2)
-        with_params = brief.parameters(approval.params, width)
         self._total = len(sql)
-        room = self.app.size.height - _FRAME - len(who) - len(with_params) - len(effects)
-        if room < min(self._total, 4):
-            effects = effects[: max(1, len(effects) + room - min(self._total, 4))]
-            room = min(self._total, 4)
+        # Where it is tight the blank lines go first, then the rest of the plan and of the claims.
+        for gaps, plan_lines, claims_lines in ((2, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 1)):
+            who = brief.who(approval, width, claims_lines=claims_lines)
+            effects = [
+                *brief.parameters(approval.params, width),
+                *brief.effects(approval, now, width, plan_lines=plan_lines),
+                *brief.decisions(approval, width),
+            ]
+            room = self.app.size.height - _FRAME - gaps - len(who) - len(effects)
+            if room >= self._total:
+                break
+        least = min(self._total, _LEAST)
+        if room < least:
+            effects = effects[: max(1, len(effects) + room - least)]
+            room = least
         self._room = max(1, room)
         if self._total > self._room:
             self._room = max(1, self._room - 1)
@@ -166,7 +180,8 @@ class Prompt(ModalScreen[None]):
             lines.append([("│ ", "faint"), (said, "held" if self._seen < self._total else "dim")])
         self.query_one("#who", Static).update(content(joined(who)))
         self.query_one("#sql", Static).update(content(joined(lines)))
-        self.query_one("#effects", Static).update(content(joined([*with_params, *effects])))
+        self.query_one("#effects", Static).update(content(joined(effects)))
+        box.set_class(gaps == 0, "-tight")
         self._draw_title()
         self._draw_time()
         self._draw_keys()
@@ -189,7 +204,8 @@ class Prompt(ModalScreen[None]):
             time.say(brief.decided(self.approval))
             return
         now = self.console.clock()
-        time.left(self.approval.deadline_at - now, self.approval.deadline_at - self.approval.created_at)
+        whole = self.approval.deadline_at - self.approval.created_at
+        time.left(self.approval.deadline_at - now, whole, self._wide - 4)
 
     def _draw_keys(self) -> None:
         bar = self.query_one(KeyBar)

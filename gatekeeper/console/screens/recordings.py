@@ -20,6 +20,8 @@ from gatekeeper.errors import GatekeeperError
 from gatekeeper.recording.views import RecordedSession
 
 if TYPE_CHECKING:
+    from textual.worker import Worker
+
     from gatekeeper.console.base import GatekeeperApp
 
 _LIMIT = 200
@@ -91,7 +93,9 @@ class Recordings(Desk):
         self._read(0.0)
 
     def _read(self, after_s: float) -> None:
-        self.run_worker(partial(self._fetch, self.search, after_s), group="list", exclusive=True)
+        # A function, not a coroutine: one that is replaced before it starts would never be awaited.
+        fetch = partial(self._fetch, self.search, after_s)
+        self._reader: Worker[None] = self.run_worker(fetch, group="list", exclusive=True)
 
     async def _fetch(self, search: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -125,38 +129,30 @@ class Recordings(Desk):
         return self.console.feed.store if self.is_live else ""
 
     def _heading(self, width: int) -> list[Span]:
-        run, database, reason = _columns(width)
-        who = width - 16 - run - database - reason - 32
-        columns = f" {'started':<15}{'who':<{who}}{'run':<{run}}{'database':<{database}}"
-        return [
-            (
-                f"{columns}{'length':>8}{'sent':>8}{'refused':>8}{'held':>6}{'  ended' if reason else '':<{reason}}",
-                "faint",
-            )
-        ]
+        who, run, database, reason = _columns(width)
+        named = f"  {'started':<14}{'who':<{who}}" + (f"{'run':<{run}}" if run else "")
+        named += f"{'database':<{database}}{'length':>8}{'sent':>7}{'refused':>9}{'held':>6}"
+        return [(named + ("   ended" if reason else ""), "faint")]
 
     def _row(self, seen: RecordedSession, width: int) -> list[list[Span]]:
-        run, database, reason = _columns(width)
-        who_width = width - 16 - run - database - reason - 32
-        who = fit_spans(
-            [(safe(seen.grant), "strong"), ("  ", ""), (safe(seen.subject), "dim")], who_width - 1
-        )
+        who, run, database, reason = _columns(width)
+        named: list[Span] = [(safe(seen.grant), "strong"), ("  ", ""), (safe(seen.subject), "dim")]
         live = seen.ended_at is None
         length: Span = ("live", "ok") if live else (duration((seen.ended_at or 0) - seen.started_at), "")
         spans: list[Span] = [
-            ("●" if live else " ", "ok"),
-            (fit(date_time(seen.started_at), 15), "dim"),
-            *who,
+            ("● " if live else "  ", "ok"),
+            (fit(date_time(seen.started_at), 14), "dim"),
+            *fit_spans(named, who - 1),
             (" ", ""),
-            (fit(safe(seen.run), run - 1) + " ", "dim") if run else ("", ""),
+            (fit(safe(seen.run), run - 1) + " " if run else "", "dim"),
             (fit(safe(seen.database), database - 1) + " ", ""),
             (f"{length[0]:>8}", length[1]),
-            (f"{count(seen.statements):>8}", ""),
-            (f"{count(seen.refused) if seen.refused else '·':>8}", "bad" if seen.refused else "faint"),
+            (f"{count(seen.statements):>7}", ""),
+            (f"{count(seen.refused) if seen.refused else '·':>9}", "bad" if seen.refused else "faint"),
             (f"{count(seen.held) if seen.held else '·':>6}", "held" if seen.held else "faint"),
         ]
         if reason:
-            spans += [("  ", ""), (safe(seen.end_reason or ""), "dim")]
+            spans += [("   ", ""), (safe(seen.end_reason or ""), "dim")]
         return [spans]
 
     # --- keys -------------------------------------------------------------------------------------------
@@ -191,6 +187,7 @@ class Recordings(Desk):
         self._list.focus()
 
 
-def _columns(width: int) -> tuple[int, int, int]:
-    """Widths of run, database and the reason of the end."""
-    return (18, 14, 26) if width >= 120 else (0, 10, 0)
+def _columns(width: int) -> tuple[int, int, int, int]:
+    """Widths of who, run, database and the reason of the end."""
+    run, database, reason = (18, 14, 26) if width >= 120 else (0, 10, 0)
+    return width - 16 - run - database - 30 - reason - 1, run, database, reason

@@ -28,6 +28,7 @@ from gatekeeper.console.text import (
     millis,
     safe,
     time_of_day,
+    verdict_spans,
 )
 from gatekeeper.console.widgets.bars import Hint, KeyBar, Line, ends
 from gatekeeper.console.widgets.rows import Rows
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from gatekeeper.recording.views import RecordView
 
 _FRAME_S = 0.1
+_BESIDE = 120
+_RECORDS_WIDE = 54
 
 KINDS = {
     "login": ("→", "login", "ok"),
@@ -64,7 +67,7 @@ class Replay(Screen[None]):
         ("escape", "back"),
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "toggle", show=False, priority=True),
+        Binding("space", "play", show=False, priority=True),
         Binding("left", "step(-1)", show=False, priority=True),
         Binding("right", "step(1)", show=False, priority=True),
         Binding("plus,equals_sign", "faster(1)", show=False),
@@ -93,10 +96,12 @@ class Replay(Screen[None]):
                 yield Rows[Moment](
                     key=lambda m: m.record.seq, draw=self._row, empty=[("  reading …", "faint")], id="records"
                 )
-            with VerticalScroll(id="shown"):
-                yield Static(id="sql")
-                yield Static(id="facts")
-                yield Static(id="result")
+            with Vertical(id="shown-box"):
+                yield Line(id="shown-title")
+                with VerticalScroll(id="shown"):
+                    yield Static(id="sql")
+                    yield Static(id="result")
+                    yield Static(id="facts")
         yield KeyBar(
             (
                 Hint("space", "play"),
@@ -154,8 +159,7 @@ class Replay(Screen[None]):
         if not self.is_mounted:
             return
         player = self.player
-        wide = self.size.width >= 120
-        self.query_one("#main").set_class(wide, "-beside")
+        self.query_one("#main").set_class(self.size.width >= _BESIDE, "-beside")
         self._draw_title()
         self.query_one(Timeline).show_player(player)
         moment = player.current
@@ -184,21 +188,24 @@ class Replay(Screen[None]):
         self.query_one("#tabs", Line).show(ends(left, right, self.size.width))
 
     def _draw_shown(self, record: RecordView, *, running: bool) -> None:
-        box = self.query_one("#shown", VerticalScroll)
-        width = max(30, box.size.width - 3)
-        sql = brief.statement(record.sql, width) if record.sql is not None else []
-        glyph, words, role = KINDS.get(record.kind, ("", "", ""))
-        facts: brief.Lines = [[(f"{glyph} {words}", role)]] if record.kind != "statement" else []
-        if running:
-            facts.append([("running …", "accent")])
+        beside = self.size.width >= _BESIDE
+        width = self.size.width - (_RECORDS_WIDE if beside else 0) - 4
+        title: list[Span] = []
+        if record.kind == "statement":
+            title = [(" ", ""), *verdict_spans(record.verdict or "?", record.outcome), ("   ", "")]
+            title += brief.outcome(None if running else record.outcome, record.rows, record.duration_ms)
         else:
-            facts += [line for line in brief.of_record(record, width) if line and not _wordy(line[0][0])]
+            glyph, words, role = KINDS.get(record.kind, ("?", safe(record.kind), "dim"))
+            title = [(f" {glyph} {words}", role)]
+        sql = brief.statement(record.sql, width) if record.sql is not None else []
+        facts = [] if running else brief.of_record(record, width, title=False)
         result = [] if running else result_lines(record, width)
-        self.query_one("#sql", Static).update(content(joined(sql)))
-        self.query_one("#sql").display = bool(sql)
-        self.query_one("#facts", Static).update(content(joined(facts)))
-        self.query_one("#result", Static).update(content(joined(result)))
-        box.scroll_home(animate=False)
+        self.query_one("#shown-title", Line).show(title)
+        for name, lines in (("#sql", sql), ("#result", result), ("#facts", facts)):
+            part = self.query_one(name, Static)
+            part.display = bool(lines)
+            part.update(content(joined(lines)))
+        self.query_one("#shown").scroll_home(animate=False)
 
     def _row(self, moment: Moment, width: int) -> list[list[Span]]:
         record, player = moment.record, self.player
@@ -221,7 +228,7 @@ class Replay(Screen[None]):
             ]
             outcome += [(f"{millis(record.duration_ms):>9}" if record.duration_ms is not None else "", "dim")]
         right = fit_spans(outcome, 16, right=True)
-        middle = fit_spans([(gap, "warn"), *sql], width - 29)
+        middle = fit_spans([(gap, "warn"), *sql], width - 30)
         spans: list[Span] = [
             (f" {time_of_day(record.at)} ", ""),
             (f"{glyph} ", role),
@@ -253,7 +260,7 @@ class Replay(Screen[None]):
         self.player.seek(event.share)
         self.draw()
 
-    def action_toggle(self) -> None:
+    def action_play(self) -> None:
         """Play or pause."""
         self._last = None
         self.player.toggle()
@@ -278,8 +285,3 @@ class Replay(Screen[None]):
     def action_back(self) -> None:
         """To the list; out of the program where there is none below."""
         self.app.pop_screen()
-
-
-def _wordy(label: str) -> bool:
-    """Labels that details show and the replay has no room for."""
-    return label.strip() in {"classes", "functions", "contains"}

@@ -17,10 +17,10 @@ def bar(share: float, width: int) -> tuple[str, str]:
 class Countdown(Line):
     """A calm bar: it grows short, and warms only near the end."""
 
-    def left(self, remaining_s: float, whole_s: float) -> None:
-        """Show how much is left of the whole."""
+    def left(self, remaining_s: float, whole_s: float, cells: int) -> None:
+        """Show how much is left of the whole, in so many cells."""
         text = f"  {clock_span(max(0.0, remaining_s))} left "
-        width = max(4, self.size.width - len(text) - 1)
+        width = max(4, cells - len(text) - 1)
         share = remaining_s / whole_s if whole_s > 0 else 0.0
         role = "accent" if share > 0.25 else "held"
         full, empty = bar(share, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -52,24 +52,24 @@ class Rows(ScrollView, Generic[T], can_focus=True):
     class Moved(Message):
         """The cursor is on another item."""
 
-        def __init__(self, rows: Rows[T]) -> None:
+        def __init__(self, rows: Rows[Any]) -> None:
             super().__init__()
             self.rows = rows
 
         @property
-        def control(self) -> Rows[T]:
+        def control(self) -> Rows[Any]:
             """The list."""
             return self.rows
 
     class Chosen(Message):
         """Enter or a double click on the item under the cursor."""
 
-        def __init__(self, rows: Rows[T]) -> None:
+        def __init__(self, rows: Rows[Any]) -> None:
             super().__init__()
             self.rows = rows
 
         @property
-        def control(self) -> Rows[T]:
+        def control(self) -> Rows[Any]:
             """The list."""
             return self.rows
 
