@@ -63,7 +63,10 @@ def list_(search: str, limit: int, store: str | None, rules_file: Path | None, a
 @store_options
 @as_json
 def show(session: str, with_rows: bool, store: str | None, rules_file: Path | None, as_json: bool) -> None:
-    """Show all records of a session; its ID may be cut short where that is unambiguous."""
+    """Show all records of a session.
+
+    Its ID may be cut short where that is unambiguous.
+    """
     from gatekeeper.recording.export import fields
 
     with _records(store, rules_file) as records:
@@ -83,7 +86,10 @@ def show(session: str, with_rows: bool, store: str | None, rules_file: Path | No
 @store_options
 @as_json
 def search(text: str, limit: int, store: str | None, rules_file: Path | None, as_json: bool) -> None:
-    """Find statements with TEXT in them, and sessions with it in subject, grant, run or database."""
+    """Find statements with TEXT in them.
+
+    And sessions with it in subject, grant, run or database.
+    """
     from gatekeeper.recording.export import fields
 
     with _records(store, rules_file) as records:
@@ -109,7 +115,10 @@ def search(text: str, limit: int, store: str | None, rules_file: Path | None, as
 @store_options
 @as_json
 def verify(key_file: Path | None, store: str | None, rules_file: Path | None, as_json: bool) -> int:
-    """Check that no record was changed, removed, reordered or cut off; exit status 1 names the first."""
+    """Check that the records are as they were written.
+
+    Exit status 1 and the first record that was changed, removed, reordered or cut off.
+    """
     from gatekeeper.recording.chain import key_path, load_key
     from gatekeeper.recording.verify import verify as check
 
@@ -142,7 +151,10 @@ def verify(key_file: Path | None, store: str | None, rules_file: Path | None, as
 def export(
     form: Any, session: str | None, output: Path | None, store: str | None, rules_file: Path | None
 ) -> None:
-    """Write the recordings for other programs, one record a line in jsonl."""
+    """Write the recordings for other programs.
+
+    In jsonl one record is one object, and one line.
+    """
     from gatekeeper.recording.export import export as exported
 
     with _records(store, rules_file) as records, _output(output) as file:
@@ -157,7 +169,10 @@ def export(
 )
 @store_options
 def prune(older_than: float, key_file: Path | None, store: str | None, rules_file: Path | None) -> None:
-    """Remove what is older; what stays can still be verified, and says what was removed and by whom."""
+    """Remove old recordings.
+
+    What stays can still be verified, and says what was removed and by whom.
+    """
     from gatekeeper.recording.chain import key_path, load_key
     from gatekeeper.recording.prune import prune as remove
 

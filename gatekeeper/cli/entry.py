@@ -13,6 +13,7 @@ from gatekeeper import __version__
 from gatekeeper.cli import audit, gateway, live, rules, token
 from gatekeeper.errors import ConfigError, GatekeeperError
 
+_COMPLETION: Final = "_GATEKEEPER_COMPLETE"
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
 """As the shell reports SIGINT and SIGPIPE."""
@@ -45,8 +46,17 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and give its exit status."""
     try:
-        status = cli.main(arguments, prog_name="gatekeeper", standalone_mode=False)
+        if _COMPLETION in os.environ:
+            cli.main(arguments, prog_name="gatekeeper", complete_var=_COMPLETION)
+        # Not cli.main: it has answers of its own to an interrupt and to a reader that goes away.
+        with cli.make_context("gatekeeper", sys.argv[1:] if arguments is None else arguments) as context:
+            status = cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         return _usage(error)
     except click.ClickException as error:
@@ -70,8 +80,6 @@ def run(arguments: list[str] | None = None) -> int:
 def _usage(error: click.UsageError) -> int:
     where = error.ctx.command_path if error.ctx else "gatekeeper"
     message = " ".join(error.format_message().split())
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        message = "which command?"
     _say(f"{message.rstrip('.')} (see {where} --help)")
     return 2
 
