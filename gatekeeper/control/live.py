@@ -32,7 +32,7 @@ from gatekeeper.rules.schema import Rules
 MAX_SQL: Final = 2000
 _RING: Final = 2000
 _SHOWN: Final = 500
-_FOLD_AT: Final = 256
+_FOLD_AT: Final = 64
 _RECENT: Final = 1000
 _SECONDS: Final = 60
 _NOTICES: Final = 100
