@@ -36,13 +36,13 @@ class Checkpointer:
         path: Path,
         pause: Callable[[bool], None],
         forget: Callable[[int], bool],
-        wal_bytes: int = _WAL_BYTES,
+        wal_bytes: int | None = None,
     ) -> None:
         self.paused = threading.Event()
         self._path = path
         self._pause = pause
         self._forget = forget
-        self._max_pages = wal_bytes // PAGE_BYTES
+        self._max_pages = (wal_bytes or _WAL_BYTES) // PAGE_BYTES
         self._wake = threading.Event()
         self._stopping = False
         self._seen = 0

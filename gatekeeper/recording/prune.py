@@ -7,6 +7,7 @@ closed later) is kept aside under the same seal.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gatekeeper.errors import RecordingError
-from gatekeeper.recording import schema
-from gatekeeper.recording.chain import Chain
+from gatekeeper.errors import ConfigError, RecordingError
+from gatekeeper.events import OperatorAction
+from gatekeeper.recording import places, schema
+from gatekeeper.recording.chain import Chain, key_path, load_key
 from gatekeeper.recording.entries import BLOCK, Kind, Row, canonical, decode, encode
 from gatekeeper.recording.merge import Log
+from gatekeeper.recording.search import drop_index
+from gatekeeper.recording.store import open_store
 
 _BATCH: Final = 500
 """Rows removed in one transaction, which the gateway may have to wait for."""
@@ -47,19 +51,49 @@ def seal(chain: Chain, prunes: Iterable[Sequence[Any]], kept: Iterable[Sequence[
 
 
 def prune(
-    path: Path,
-    key: bytes,
+    store: str | Path,
     older_than_s: float,
     now: float,
     *,
     who: str,
-    gateway_runs: bool,
+    key_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Pruned:
-    """Remove all rows before the first one that is younger than `older_than_s`; RecordingError on failure.
+    """Remove all rows before the first one that is younger than `older_than_s`.
 
-    Works beside a running gateway, which is asked first to name none of the rows any more.
+    Works beside a running gateway, which is asked first to name none of the rows any more. ConfigError where
+    the key is missing, RecordingError where the store cannot be pruned. Without a gateway the prune becomes
+    an operator's record too; beside one that is the gateway's to record.
     """
+    path = places.store_path(store)
+    if not path.exists():
+        raise RecordingError(f"no recordings in {path}")
+    chain = Chain(load_key(key_file or key_path(path)))
+    try:
+        held = places.lock(path)
+    except ConfigError:
+        return _prune(path, chain, now - older_than_s, now, who, sleep, gateway_runs=True)
+    try:
+        done = _prune(path, chain, now - older_than_s, now, who, sleep, gateway_runs=False)
+    finally:
+        os.close(held)
+    if done.removed:
+        recorder = open_store(str(path), key_file=key_file, clock=lambda: now)
+        recorder.submit([OperatorAction(now, who, "prune", f"records up to {done.upto}")])
+        recorder.close()
+    return done
+
+
+def _prune(
+    path: Path,
+    chain: Chain,
+    older_than: float,
+    now: float,
+    who: str,
+    sleep: Callable[[float], None],
+    *,
+    gateway_runs: bool,
+) -> Pruned:
     try:
         connection = schema.connect_writer(path, busy_timeout_s=5.0)
     except (sqlite3.Error, OSError) as error:
@@ -67,13 +101,16 @@ def prune(
     try:
         connection.execute("pragma wal_autocheckpoint = 1000")
         log = Log(connection)
-        cut = _cut(log, now - older_than_s)
+        cut = _cut(log, older_than)
         before = log.pruned()
         if cut > before:
             if gateway_runs:
                 _make_way(connection, cut, sleep)
-            _note(connection, Chain(key), log, cut, now, who)
-        return Pruned(_remove(connection, max(cut, before), sleep), max(cut, before))
+            _note(connection, chain, log, cut, now, who)
+        removed = _remove(connection, max(cut, before), sleep)
+        if removed:
+            drop_index(path)
+        return Pruned(removed, max(cut, before))
     except sqlite3.Error as error:
         raise RecordingError(f"cannot prune the recordings in {path}: {error}") from None
     finally:

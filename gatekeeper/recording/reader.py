@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,8 +16,10 @@ import sqlite_utils
 
 from gatekeeper.errors import RecordingError
 from gatekeeper.recording import schema
+from gatekeeper.recording.entries import Row
 from gatekeeper.recording.merge import Log, Merger
-from gatekeeper.recording.store import store_path
+from gatekeeper.recording.places import store_path
+from gatekeeper.recording.search import Searcher
 from gatekeeper.recording.summary import Counts, count_on
 from gatekeeper.recording.views import RecordedSession, RecordView
 
@@ -24,8 +28,46 @@ _SHOWN: Final = (
     " statements, refused, held, upto from sessions"
 )
 _SEARCHED: Final = ("id", "subject", '"grant"', "run", "database", "issuer")
+_OF_NO_SESSION: Final = (
+    "select seq, sid, kind, sql, entry, hash from log where sid = 0 and kind in (2, 8, 9) order by seq desc"
+)
+_ALL: Final = 1 << 30
+_INDEX_S: Final = 1.0
+"""How long a search may spend on the index before it begins."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a search is narrowed to; None stands for any. Times are Unix seconds."""
+
+    subject: str | None = None
+    grant: str | None = None
+    relation: str | None = None
+    verdict: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def fits(self, record: RecordView) -> bool:
+        """True for a record that is wanted."""
+        return (
+            self.subject in (None, record.subject)
+            and self.grant in (None, record.grant)
+            and (self.relation is None or self.relation in record.relations)
+            and self.verdict in (None, record.verdict)
+            and (self.since is None or record.at >= self.since)
+            and (self.until is None or record.at < self.until)
+        )
+
+    def fits_session(self, session: RecordedSession) -> bool:
+        """True for a session that may have such records."""
+        return (
+            self.subject in (None, session.subject)
+            and self.grant in (None, session.grant)
+            and (self.until is None or session.started_at < self.until)
+            and (self.since is None or session.ended_at is None or session.ended_at >= self.since)
+        )
 
 
 class Records:
@@ -36,21 +78,61 @@ class Records:
         self.connection = schema.connect_reader(path)
         self._db = sqlite_utils.Database(self.connection, execute_plugins=False)
         self.log = Log(self.connection)
+        self._searcher: Searcher | None = None
 
     def close(self) -> None:
         """Close the file."""
+        if self._searcher is not None:
+            self._searcher.close()
         self.connection.close()
 
     def sessions(self, search: str = "", limit: int = 200) -> tuple[RecordedSession, ...]:
         """Sessions, newest first; `search` looks in SQL, subject, grant, run and database."""
-        where = ""
-        if search:
-            named = " or ".join(f"{name} like :like escape '!'" for name in _SEARCHED)
-            where = f"where {named} or sid in (select sid from log where sql like :like escape '!')"  # noqa: S608
+        if not search:
+            rows = self._db.query(f"{_SHOWN} order by sid desc limit :limit", {"limit": limit})
+            return tuple(self._session(row) for row in list(rows))
         like = "%" + re.sub(r"([!%_])", r"!\1", search) + "%"
-        query = f"{_SHOWN} {where} order by sid desc limit :limit"
-        rows = self._db.query(query, {"limit": limit, "like": like} if search else {"limit": limit})
-        return tuple(self._session(row) for row in list(rows))
+        named = " or ".join(f"{name} like ? escape '!'" for name in _SEARCHED)
+        found = self.connection.execute(
+            f"select sid from sessions where {named} order by sid desc limit ?",  # noqa: S608
+            (*(like for _ in _SEARCHED), limit),
+        )
+        sids = {sid for (sid,) in found.fetchall()} | self.searcher().sessions_with(search, _INDEX_S)
+        chosen = sorted(sids, reverse=True)[:limit]
+        return tuple(s for sid in chosen for s in self._one(sid))
+
+    def search(self, text: str, wanted: Wanted | None = None, limit: int = 200) -> Iterator[RecordView]:
+        """Records that hold a part of text, newest sessions first, in a session newest first.
+
+        Looks in SQL, tags, relations and functions, and in who it was (session, subject, grant, issuer, run,
+        database); not in parameters and rows. Of other kinds, in their detail as well.
+        """
+        wanted = wanted or Wanted()
+        needle = text.casefold()
+        found = self._found(text, needle, wanted)
+        yield from itertools.islice(found, limit)
+
+    def _found(self, text: str, needle: str, wanted: Wanted) -> Iterator[RecordView]:
+        for row in self.connection.execute(_OF_NO_SESSION).fetchall():
+            for record in Merger(self.log).records([Row(*row)]):
+                if wanted.fits(record) and _holds(record, needle):
+                    yield record
+        for session in self.sessions(text, _ALL):
+            if not wanted.fits_session(session):
+                continue
+            for record in reversed(tuple(self.records(session.id))):
+                if wanted.fits(record) and _holds(record, needle):
+                    yield record
+
+    def searcher(self) -> Searcher:
+        """Finds statements by their text."""
+        if self._searcher is None:
+            self._searcher = Searcher(self.path, self.log)
+        return self._searcher
+
+    def _one(self, sid: int) -> Iterator[RecordedSession]:
+        for row in list(self._db.query(f"{_SHOWN} where sid = :sid", {"sid": sid})):
+            yield self._session(row)
 
     def records(self, session: str) -> Iterator[RecordView]:
         """The records of a session in order; its ID may be cut short where that is unambiguous."""
@@ -120,6 +202,12 @@ class Reader:
         if self._records is not None:
             self._records.close()
             self._records = None
+
+
+def _holds(record: RecordView, needle: str) -> bool:
+    who = (record.session, record.subject, record.grant, record.issuer, record.run, record.database)
+    what = (record.sql or "", record.detail or "", *record.tags, *record.relations, *record.functions)
+    return any(needle in text.casefold() for text in (*what, *who))
 
 
 def open_reader(store: str | Path) -> Reader:

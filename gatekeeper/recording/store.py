@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
@@ -22,8 +21,8 @@ import msgspec
 from gatekeeper.errors import ConfigError, RecordingError
 from gatekeeper.events import Committed, Event, SessionEnded
 from gatekeeper.identity.runs import StoredRun
-from gatekeeper.recording import chain, schema, summary
-from gatekeeper.recording.appender import Appender, end_row
+from gatekeeper.recording import chain, places, schema, summary
+from gatekeeper.recording.appender import Appender
 from gatekeeper.recording.checkpoints import Checkpointer
 from gatekeeper.recording.entries import Kind, decode
 
@@ -78,7 +77,7 @@ class Store:
         self._closed = False
         self._forgotten = 0
         self._chain = chain.Chain(key)
-        seq, last = _end_of(connection, self._chain, path)
+        seq, last = places.end_of(connection, self._chain, path)
         self._appender = Appender(self._chain, seq, last, lambda id_: summary.find(connection, id_))
         self._checkpoints = Checkpointer(path, self._pause, self._forget)
         self._begin()
@@ -332,12 +331,12 @@ def open_store(
     The key is read from `key_file`, else from `STORE.key`, and made there with the recordings. `report` is
     told when commits begin to fail, with the reason, and with None when they succeed again.
     """
-    path = store_path(store)
+    path = places.store_path(store)
     if path.is_dir():
         raise ConfigError(f"cannot write recordings in {path}: it is a directory")
     if not path.parent.is_dir():
         raise ConfigError(f"cannot write recordings in {path}: no such directory: {path.parent}")
-    lock = _lock(path)
+    lock = places.lock(path)
     connection = None
     try:
         fresh = not path.exists() or path.stat().st_size == 0
@@ -359,46 +358,6 @@ def open_store(
                 raise ConfigError(f"cannot write recordings in {path}: {error.strerror}") from None
             case _:
                 raise
-
-
-def store_path(store: str | Path) -> Path:
-    """The file of a store; ConfigError for what is none."""
-    if str(store).startswith(("postgresql://", "postgres://")):
-        raise ConfigError("gateway.store: postgresql:// is not supported yet: name an SQLite file")
-    return Path(store)
-
-
-def _lock(path: Path) -> int:
-    """Only one gateway writes a file: two would fork the chain."""
-    at = path.with_name(path.name + ".lock")
-    try:
-        lock = os.open(at, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"cannot write recordings in {path}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise ConfigError(f"another gateway writes the recordings in {path}") from None
-    return lock
-
-
-def _end_of(connection: sqlite3.Connection, key: chain.Chain, path: Path) -> tuple[int, bytes]:
-    """Number and hash of the last event; ConfigError where the end is not what the last commit left."""
-    end = connection.execute("select seq, kind, hash from log order by seq desc limit 1").fetchone()
-    if end is None:
-        return 0, chain.ORIGIN
-    before = connection.execute("select hash from log where seq = ?", (end[0] - 1,)).fetchone()
-    if before is None:
-        before = connection.execute("select hash from pruned where upto = ?", (end[0] - 1,)).fetchone()
-    last = chain.ORIGIN if before is None else before[0]
-    expected = end_row(key, end[0] - 1, last)
-    if (end[0], end[1], end[2]) != (expected[0], expected[2], expected[5]):
-        raise ConfigError(
-            f"the recordings in {path} do not end as they were left, or the key is another one:"
-            " see gatekeeper audit verify, or move the file away to begin anew"
-        )
-    return end[0] - 1, last
 
 
 def _decode_run(entry: bytes) -> StoredRun:

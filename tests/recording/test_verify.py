@@ -176,27 +176,28 @@ def aged(path: Path) -> None:
 def test_a_pruned_store_verifies_and_shows_what_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     aged(path)
-    key = load_key(tmp_path / "r.db.key")
     before = [
         r for r in open_records(path).all_records() if r.at > T0 + 86400 or r.sql in ("vacuum", "analyze")
     ]
-    done = prune(path, key, 90 * 86400, T0 + 101 * 86400, who="ann", gateway_runs=False)
+    done = prune(path, 90 * 86400, T0 + 101 * 86400, who="ann")
     assert done.removed > 7000
     found = check(path)
     assert found.problem is None
     assert found.pruned == done.upto
     records = open_records(path)
     assert [s.id for s in records.sessions()] == ["new", "long"]
-    after = list(records.all_records())
+    (record,) = (r for r in records.all_records() if r.kind == "operator")
+    assert (record.subject, record.detail) == ("ann", f"prune records up to {done.upto}")
+    after = [r for r in records.all_records() if r.kind not in ("operator", "session_end")]
     assert [r for r in after if r.kind != "login" or r.session == "new"] == before
     long = [(r.sql, r.outcome) for r in records.records("long") if r.kind == "statement"]
     assert long == [("vacuum", "VACUUM"), ("analyze", None), ("select long", None)]
-    assert prune(path, key, 90 * 86400, T0 + 101 * 86400, who="ann", gateway_runs=False).removed == 0
+    assert prune(path, 90 * 86400, T0 + 101 * 86400, who="ann").removed == 0
     store = open_store(str(path))
     store.submit([login("x"), opened(1, "select 5", "x"), ended("x")])
     store.close()
     assert check(path).problem is None
-    again = prune(path, key, 1, T0 + 10**9, who="ann", gateway_runs=False)
+    again = prune(path, 1, T0 + 10**9, who="ann")
     assert again.removed > 0
     assert check(path).problem is None
 
@@ -216,8 +217,7 @@ def test_a_pruned_store_verifies_and_shows_what_goes_on(tmp_path: Path) -> None:
 def test_what_was_done_to_a_pruned_file_is_found(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "r.db"
     aged(path)
-    key = load_key(tmp_path / "r.db.key")
-    prune(path, key, 90 * 86400, T0 + 101 * 86400, who="ann", gateway_runs=False)
+    prune(path, 90 * 86400, T0 + 101 * 86400, who="ann")
     connection = sqlite3.connect(path)
     connection.executescript(damage)
     connection.commit()
