@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import sys
 import time
@@ -17,6 +16,7 @@ import click
 from gatekeeper.cli.common import (
     DURATION,
     as_json,
+    ask,
     one_line,
     plain,
     print_json,
@@ -25,6 +25,7 @@ from gatekeeper.cli.common import (
     store_options,
     when,
 )
+from gatekeeper.control.summaries import span
 from gatekeeper.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from gatekeeper.recording.views import RecordedSession, RecordView
 
 _COLOURS: Final = {"allow": "green", "warn": "yellow", "approve": "yellow", "block": "red", "reject": "red"}
-_MANY: Final = 1_000_000
 
 
 @click.group()
@@ -80,20 +80,39 @@ def show(session: str, with_rows: bool, store: str | None, rules_file: Path | No
 
 @audit.command()
 @click.argument("text")
+@click.option("--grant", help="Only under this grant.")
+@click.option("--subject", help="Only of this subject.")
+@click.option("--relation", help="Only statements that name this relation.")
+@click.option("--verdict", type=click.Choice([*_COLOURS]), help="Only statements that met this verdict.")
+@click.option("--within", type=DURATION, help="Only what is no older, such as 7d.")
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1), help="At most so many records."
 )
 @store_options
 @as_json
-def search(text: str, limit: int, store: str | None, rules_file: Path | None, as_json: bool) -> None:
-    """Find statements with TEXT in them.
+def search(
+    text: str,
+    grant: str | None,
+    subject: str | None,
+    relation: str | None,
+    verdict: str | None,
+    within: float | None,
+    limit: int,
+    store: str | None,
+    rules_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Find records with TEXT in them, newest first.
 
-    And sessions with it in subject, grant, run or database.
+    Looks in SQL, tags, relations and functions, and in who it was: subject, grant, run, database, session.
     """
     from gatekeeper.recording.export import fields
+    from gatekeeper.recording.reader import Wanted
 
+    since = None if within is None else time.time() - within
+    wanted = Wanted(subject=subject, grant=grant, relation=relation, verdict=verdict, since=since)
     with _records(store, rules_file) as records:
-        found = [record for _, record in zip(range(limit), _matching(records, text), strict=False)]
+        found = tuple(records.search(text, wanted, limit))
     if as_json:
         print_json([fields(record) for record in found])
         return
@@ -173,15 +192,15 @@ def prune(older_than: float, key_file: Path | None, store: str | None, rules_fil
 
     What stays can still be verified, and says what was removed and by whom.
     """
-    from gatekeeper.recording.chain import key_path, load_key
+    from gatekeeper.recording.places import is_written
     from gatekeeper.recording.prune import prune as remove
 
-    with _records(store, rules_file) as records:
-        path = records.path
-    key = load_key(key_file or key_path(path))
-    runs = _gateway_runs(path)
-    done = remove(path, key, older_than, time.time(), who=getpass.getuser(), gateway_runs=runs)
+    where = store_of(store, rules_file)
+    done = remove(where, older_than, time.time(), who=getpass.getuser(), key_file=key_file)
     click.echo(f"{done.removed} events removed")
+    if store is None and is_written(Path(where)):
+        # Beside a running gateway its chain is the gateway's to write, the record of a prune too.
+        ask(None, rules_file, lambda operator: operator.pruned(span(older_than)))
 
 
 @contextlib.contextmanager
@@ -202,26 +221,6 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     else:
         with path.open("w", encoding="utf-8") as file:
             yield file
-
-
-def _gateway_runs(path: Path) -> bool:
-    """Whether a gateway writes these recordings now: it holds the lock beside them."""
-    try:
-        with path.with_name(path.name + ".lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _matching(records: Records, text: str) -> Iterator[RecordView]:
-    wanted = text.casefold()
-    for session in records.sessions(text, _MANY):
-        all_of_them = list(records.records(session.id))
-        statements = [record for record in all_of_them if wanted in (record.sql or "").casefold()]
-        yield from statements or all_of_them[:1]
 
 
 def _print_sessions(found: tuple[RecordedSession, ...]) -> None:

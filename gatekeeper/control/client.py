@@ -19,7 +19,7 @@ from gatekeeper.errors import OperatorError, RecordingError
 from gatekeeper.recording.views import RecordedSession, RecordView
 
 _TIMEOUT_S: Final = 30.0
-_CHANGING: Final[frozenset[Method]] = frozenset({"decide", "kill_session", "end_run"})
+_CHANGING: Final[frozenset[Method]] = frozenset({"decide", "kill_session", "end_run", "pruned"})
 
 T = TypeVar("T")
 _reply = msgspec.json.Decoder(Reply)
@@ -70,6 +70,10 @@ class RemoteOperator:
         found = await self._ask(tuple[dict[str, Any], ...], "runs")
         endless = ({**run, "ends_at": math.inf} if run.get("ends_at") is None else run for run in found)
         return msgspec.convert(tuple(endless), tuple[RunView, ...])  # JSON has no infinity
+
+    async def pruned(self, older_than: str) -> None:
+        """Recordings older than that were removed, by a command beside the gateway."""
+        await self._ask(type(None), "pruned", older_than=older_than)
 
     async def explain(self, sql: str, grant: str, database: str | None = None) -> Mapping[str, Any]:
         """What would happen to a statement under the rules in force, as `gatekeeper explain --json`."""

@@ -151,6 +151,10 @@ class LocalOperator:
             for run in self._runs.statuses(self._clock())
         )
 
+    async def pruned(self, older_than: str) -> None:
+        """Recordings older than that were removed, by a command beside the gateway."""
+        self._did("prune", f"older than {older_than}")
+
     async def explain(self, sql: str, grant: str, database: str | None = None) -> Mapping[str, Any]:
         """What would happen to a statement under the rules in force, as `gatekeeper explain --json`."""
         return await self._explain(sql, grant, database)

@@ -20,7 +20,9 @@ _AT_ONCE: Final = 200
 PEER: Final = struct.Struct("3i")
 """struct ucred: pid, uid, gid."""
 
-Method = Literal["snapshot", "decide", "kill_session", "end_run", "runs", "explain", "sessions", "records"]
+Method = Literal[
+    "snapshot", "decide", "kill_session", "end_run", "runs", "pruned", "explain", "sessions", "records"
+]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -135,6 +135,8 @@ async def _call(operator: LocalOperator, request: Request) -> Any:
             return await operator.end_run(given.take("run", str))
         case "runs":
             return await operator.runs()
+        case "pruned":
+            return await operator.pruned(given.take("older_than", str))
         case "explain":
             return await operator.explain(
                 given.take("sql", str), given.take("grant", str), given.take("database", str | None, None)

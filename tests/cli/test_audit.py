@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 from gatekeeper.events import LoginFailed, StatementDecided
 from gatekeeper.model import Action, ApprovalRecord, Decision
 from gatekeeper.recording.store import Store, open_store
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, RunBeside
+from tests.control.parts import Parts
 from tests.recording import samples
 
 
@@ -88,8 +91,29 @@ def test_statements_are_searched(run: Run, store: Store) -> None:
     done = run("audit", "search", "DELETE", "--store", "recordings.db")
     assert "delete from orders" in done.out
     assert "ssn" not in done.out
-    (found,) = json.loads(run("audit", "search", "dora", "--json", "--store", "recordings.db").out)
-    assert (found["kind"], found["session"]) == ("login", "xyz2")
+    of_dora = json.loads(run("audit", "search", "dora", "--json", "--store", "recordings.db").out)
+    assert {record["session"] for record in of_dora} == {"xyz2"}
+    narrow = run(
+        *(
+            "audit",
+            "search",
+            "orders",
+            "--verdict",
+            "approve",
+            "--grant",
+            "ci-migrations",
+            "--within",
+            "9000d",
+        ),
+        *("--json", "--store", "recordings.db"),
+    )
+    assert [record["sql"] for record in json.loads(narrow.out)] == ["delete from orders"]
+    assert (
+        json.loads(
+            run("audit", "search", "orders", "--within", "1s", "--json", "--store", "recordings.db").out
+        )
+        == []
+    )
     assert run("audit", "search", "nothing like it", "--store", "recordings.db").out == "nothing found\n"
 
 
@@ -126,3 +150,14 @@ def test_what_is_old_is_pruned_and_the_rest_verifies(run: Run, store: Store) -> 
     assert done.status == 0, done.err
     assert "events removed" in done.out
     assert run("audit", "verify", "--store", "recordings.db").status == 0
+
+
+async def test_a_prune_beside_a_gateway_is_the_gateways_to_record(
+    run_beside: RunBeside, store: Store, control: Path, parts: Parts
+) -> None:
+    store.submit([samples.login("new", at=time.time())])
+    store.flush()
+    done = await run_beside("audit", "prune", "--older-than", "30d")
+    assert done.status == 0, done.err
+    (action,) = parts.actions
+    assert (action.who, action.action, action.target) == (getpass.getuser(), "prune", "older than 30d")
