@@ -59,28 +59,26 @@ async def rows(
     """Rows that one statement would return, insert, update or delete, whichever are most; None: not known.
 
     Only for statements that call no user-defined function (`guards.is_plannable`): planning runs immutable
-    ones. `params`: values of `$1` … as text; None: for any values. Takes two seconds at most; a connection
-    that has not answered by then is closed.
+    ones. `params`: values of `$1` … as text. Without them only a query whose rows do not rest on them has an
+    estimate, such as INSERT … VALUES. Takes two seconds at most; a connection that has not answered by then
+    is closed.
     """
     query = planned_query(sql)
     if query is None or connection.is_closed():
         return None
     try:
         async with asyncio.timeout(_OVERALL_S):
-            return max(
-                [
-                    (
-                        await plan(
-                            connection, query, params,
-                            statement_ms=_STATEMENT_MS, lock_ms=_LOCK_MS, search_path=path, role=role,
-                        )
-                    ).rows
-                    for path in search_paths
-                ],
-                default=None,
-            )  # fmt: skip
+            plans = [
+                await plan(
+                    connection, query, params,
+                    statement_ms=_STATEMENT_MS, lock_ms=_LOCK_MS, search_path=path, role=role,
+                )
+                for path in search_paths
+            ]  # fmt: skip
     except TimeoutError:
         connection.terminate()
         return None
     except FAILURES:
         return None
+    # One who may choose the values later may choose all rows: a guess at the usual ones bounds nothing.
+    return max((one.rows for one in plans), default=None) if all(one.known for one in plans) else None

@@ -37,6 +37,8 @@ class Plan:
     rows: float
     """Rows that it returns, inserts, updates or deletes, whichever are most."""
     lines: tuple[str, ...] = ()
+    known: bool = True
+    """False where values of parameters were not given and `rows` could be any number with others."""
 
 
 @contextlib.asynccontextmanager
@@ -80,13 +82,13 @@ async def plan(
 ) -> Plan:
     """The plan of one query. Raises one of FAILURES.
 
-    `params` are the values of `$1` … as text, None for NULL; without them (None) the planner is asked for the
-    plan that would serve any values. With `lines` the plan is given as people read it, too.
+    `params` are the values of `$1` … as text, None for NULL; without them (None or none) the planner is asked
+    for the plan that would serve any values. With `lines` the plan is given as people read it, too.
     """
-    for text in (query, *(params or ())):
+    for text in (query, *(value for value in params or () if value is not None)):
         # asyncpg would find out in the middle of a message, and leave the connection in the middle too.
-        (text or "").encode()
-    prepared = "$" in query
+        text.encode()
+    prepared, any_values = "$" in query, False
     try:
         async with read_only(
             connection,
@@ -94,31 +96,42 @@ async def plan(
             lock_ms=lock_ms,
             search_path=search_path,
             role=role,
-            generic=params is None,
+            generic=not params,
         ):
             if prepared:
-                query = await _prepare(connection, query, params)
+                count = await _prepare(connection, query)
+                any_values = count > 0 and not params
+                query = _execute(count, params)
             # The extended protocol takes one statement only, whatever the text says.
             document = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}")
-            text = await connection.fetch(f"EXPLAIN {query}") if lines else []
+            printed = await connection.fetch(f"EXPLAIN {query}") if lines else []
     finally:
         if prepared and not connection.is_closed():
             with contextlib.suppress(asyncpg.InvalidSQLStatementNameError):
                 await connection.fetch(f"DEALLOCATE {_PREPARED}")
     plans = json.loads(document) if isinstance(document, str) else document
-    return Plan(planned_rows(plans), tuple(str(record[0]) for record in text))
+    return Plan(
+        planned_rows(plans),
+        tuple(str(record[0]) for record in printed),
+        known=not any_values or not _scans(plans),
+    )
 
 
-async def _prepare(connection: Connection, query: str, params: Sequence[str | None] | None) -> str:
-    """PREPARE takes the types of parameters from the query; EXECUTE reads literals as values of these."""
+async def _prepare(connection: Connection, query: str) -> int:
+    """PREPARE takes the types of parameters from the query. Gives their number."""
     await connection.fetch(f"PREPARE {_PREPARED} AS {query}")
-    count = await connection.fetchval(
+    count: int = await connection.fetchval(
         "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = $1",
         _PREPARED,
     )
-    if params is not None and len(params) != count:
+    return count
+
+
+def _execute(count: int, params: Sequence[str | None] | None) -> str:
+    """EXECUTE reads literals as values of the parameters' types."""
+    if params and len(params) != count:
         raise asyncpg.InterfaceError(f"the query has {count} parameters, not {len(params)}")
-    values = ["NULL"] * count if params is None else [_literal(value) for value in params]
+    values = [_literal(value) for value in params] if params else ["NULL"] * count
     return f"EXECUTE {_PREPARED}" + (f"({', '.join(values)})" if values else "")
 
 
@@ -131,14 +144,29 @@ def planned_rows(document: Sequence[Mapping[str, Any]]) -> float:
     return max((rows for entry in document for rows in _rows(entry.get("Plan", {}))), default=0.0)
 
 
-def _rows(node: Mapping[str, Any]) -> Iterator[float]:
-    yield float(node.get("Plan Rows", 0))
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        below: list[Mapping[str, Any]] = node.get("Plans", [])
-        waiting.extend(below)
+def _rows(top: Mapping[str, Any]) -> Iterator[float]:
+    yield float(top.get("Plan Rows", 0))
+    for node in _nodes(top):
         if node.get("Node Type") == "ModifyTable":
             # Up to PostgreSQL 13 every partition is a member of its own.
-            members = [n for n in below if n.get("Parent Relationship") in {"Outer", "Member"}]
+            members = [
+                n for n in node.get("Plans", ()) if n.get("Parent Relationship") in {"Outer", "Member"}
+            ]
             yield sum(float(member.get("Plan Rows", 0)) for member in members)
+
+
+def _scans(document: Sequence[Mapping[str, Any]]) -> bool:
+    """True where rows come from anything but values that stand in the query itself."""
+    return any(
+        node.get("Node Type") not in {"ModifyTable", "Result", "Values Scan"}
+        for entry in document
+        for node in _nodes(entry.get("Plan", {}))
+    )
+
+
+def _nodes(top: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    waiting = [top]
+    while waiting:
+        node = waiting.pop()
+        waiting.extend(node.get("Plans", ()))
+        yield node

@@ -17,7 +17,7 @@ from tests.policy.cases import CATALOG, action, guard, judge, verdict
 OPEN = '[policy]\ndynamic_sql = "allow"\nopaque_function = "allow"\n'
 
 
-def hits(sql: str, catalog: Any = CATALOG, by: str = "ci", database: str = "app", **keys: Any) -> bool:
+def hits(sql: str, catalog: Any = CATALOG, by: Any = "ci", database: Any = "app", **keys: Any) -> bool:
     """True where a guard with these conditions blocks the statement."""
     found = action(sql, OPEN + guard(**keys), catalog=catalog, by=by, database=database)
     assert found in {Action.ALLOW, Action.BLOCK}
@@ -26,7 +26,7 @@ def hits(sql: str, catalog: Any = CATALOG, by: str = "ci", database: str = "app"
 
 # --- conditions ------------------------------------------------------------------------------------------
 
-DROPS = {"statements": ["DROP *", "TRUNCATE TABLE"]}
+DROPS: dict[str, Any] = {"statements": ["DROP *", "TRUNCATE TABLE"]}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_guard_on_statements_leaves_others_alone(sql: str) -> None:
     assert not hits(sql, **DROPS)
 
 
-UNBOUNDED = {"statements": ["UPDATE", "DELETE"], "where": "missing"}
+UNBOUNDED: dict[str, Any] = {"statements": ["UPDATE", "DELETE"], "where": "missing"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_statement_and_missing_where_have_to_be_those_of_one_effect() -> None:
 
 
 def test_conditions_have_to_hold_for_one_and_the_same_statement() -> None:
-    keys = {"statements": ["DELETE"], "relations": ["audit.log"]}
+    keys: dict[str, Any] = {"statements": ["DELETE"], "relations": ["audit.log"]}
     assert not hits("delete from customers where id = 1; select * from audit.log", **keys)
     assert hits("delete from audit.log where id = 1", **keys)
 

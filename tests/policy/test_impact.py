@@ -112,6 +112,9 @@ async def test_parameters_count_in_the_plan(connection: Connection) -> None:
     found = await of(connection, "delete from orders where id <= $1", ["100"])
     assert found.estimated_rows == pytest.approx(100, rel=0.05)
     assert found.problem is None
+    prepared = await of(connection, "prepare p as delete from orders where id <= $1", [])
+    assert prepared.plan
+    assert prepared.problem is None
 
 
 @pytest.mark.server

@@ -203,3 +203,37 @@ async def test_every_encoding_that_is_refused_or_free_is_known_rightly(database:
             assert refused is only_client, name
     finally:
         await connection.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "reset role", "set role to default", "reset session authorization",
+        "set session authorization default", "set local session authorization default", "reset all", "discard all", "reset gatekeeper.grant_name",
+        "select set_config('gatekeeper.grant_name', null, false)", "select set_config('role', null, false)",
+        "reset default_transaction_read_only",
+        "reset standard_conforming_strings", "reset client_encoding", "set names default",
+    ],
+)  # fmt: skip
+async def test_reset_goes_back_to_what_the_login_gave(database: Database, sql: str) -> None:
+    """Why RESET is free: on a real server none of its forms leaves the role, the grant or read-only mode."""
+    admin = await database.connect()
+    await admin.execute(
+        "do $$ begin create role settings_role; exception when duplicate_object then null; end $$"
+    )
+    await admin.close()
+    given = {
+        "role": "settings_role", "gatekeeper.grant_name": "ci", "default_transaction_read_only": "on",
+        "standard_conforming_strings": "on", "session_replication_role": "origin", "client_encoding": "utf-8",
+    }  # fmt: skip
+    connection = await asyncpg.connect(database.dsn(), server_settings=given)
+    try:
+        await connection.execute(sql)
+        for name, value in given.items():
+            now = await connection.fetchval("select current_setting($1)", name)
+            assert now.replace("UTF8", "utf-8") == value, (sql, name)
+        assert await connection.fetchval("select current_user") == "settings_role"
+        assert await connection.fetchval("show transaction_read_only") == "on"
+    finally:
+        await connection.close()
