@@ -14,12 +14,12 @@ HEADER_BYTES: Final = 5
 MAX_MESSAGE_BYTES: Final = 0x3FFFFFFF
 """PostgreSQL's own limit, 1 GB - 1 (MaxAllocSize)."""
 MAX_BEFORE_LOGIN_BYTES: Final = 65_536
-MAX_SMALL_MESSAGE_BYTES: Final = 30_000
-"""PQ_SMALL_MESSAGE_LIMIT: Sync, Flush, Close, Describe, Execute and their like."""
+MAX_SMALL_MESSAGE_BYTES: Final = 10_000
+"""PQ_SMALL_MESSAGE_LIMIT of PostgreSQL: Sync, Flush, Close, Describe, Execute, CopyFail and their like."""
 
 _int32: Final = Struct("!i").unpack_from
 
-_LARGE: Final = frozenset(b"QPBFdpf")
+_LARGE: Final = frozenset(b"QPBFdp")
 _FRONTEND: Final = frozenset(b"QPBEDCSHFXdcfp")
 SESSION_TYPES: Final = _FRONTEND - {ord("p")}
 """What a client may send once it has logged in."""
