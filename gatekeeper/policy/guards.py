@@ -222,15 +222,30 @@ def _relation_names(refs: Iterable[RelationRef], catalog: Catalog) -> Iterable[t
 
 def _kin(relation: CatalogRelation, catalog: Catalog) -> Iterable[CatalogRelation]:
     """Parents of all degrees, and partitions and children of all degrees."""
-    above = list(relation.parents)
-    seen: set[int] = set()
-    while above:
-        if (oid := above.pop()) not in seen and (parent := catalog.relations.get(oid)) is not None:
-            seen.add(oid)
-            yield parent
-            above.extend(parent.parents)
-    if relation.kind in {"r", "p", "f"}:
-        yield from (catalog.relations[oid] for oid in catalog.descendants(relation.oid))
+    children = _children(catalog)
+    if not relation.parents and relation.oid not in children:
+        return
+    seen = {relation.oid}
+    for step in (lambda r: r.parents, lambda r: children.get(r.oid, ())):
+        waiting = [relation]
+        while waiting:
+            for oid in step(waiting.pop()):
+                if oid not in seen and (kin := catalog.relations.get(oid)) is not None:
+                    seen.add(oid)
+                    waiting.append(kin)
+                    yield kin
+
+
+def _children(catalog: Catalog) -> Mapping[int, list[int]]:
+    """OIDs of the direct children of every relation that has some, found once per snapshot."""
+    children: dict[int, list[int]] | None = catalog.memo.get("policy.children")  # type: ignore[assignment]
+    if children is None:
+        children = {}
+        for relation in catalog.relations.values():
+            for parent in relation.parents:
+                children.setdefault(parent, []).append(relation.oid)
+        catalog.memo["policy.children"] = children
+    return children
 
 
 def _function_names(statement: StatementFacts, catalog: Catalog) -> Iterable[tuple[str | None, str]]:

@@ -210,7 +210,8 @@ async def test_every_encoding_that_is_refused_or_free_is_known_rightly(database:
     "sql",
     [
         "reset role", "set role to default", "reset session authorization",
-        "set session authorization default", "set local session authorization default", "reset all", "discard all", "reset gatekeeper.grant_name",
+        "set session authorization default", "set local session authorization default",
+        "reset all", "discard all", "reset gatekeeper.grant_name",
         "select set_config('gatekeeper.grant_name', null, false)", "select set_config('role', null, false)",
         "reset default_transaction_read_only",
         "reset standard_conforming_strings", "reset client_encoding", "set names default",
