@@ -33,8 +33,9 @@ from gatekeeper.policy.approvals import Approvals
 from gatekeeper.proxy.databases import Databases
 from gatekeeper.proxy.dsn import Target, parse_dsn
 from gatekeeper.proxy.server import Gateway
+from gatekeeper.recording.places import store_path
 from gatekeeper.recording.reader import open_reader
-from gatekeeper.recording.store import Store, open_store, store_path
+from gatekeeper.recording.store import Store, open_store
 from gatekeeper.rules.keeper import RulesKeeper
 from gatekeeper.rules.load import load
 from gatekeeper.rules.schema import Rules

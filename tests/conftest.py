@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +33,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-async def pg18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+async def pg18() -> AsyncIterator[EmbeddedPostgres]:
     """The bundled PostgreSQL 18, on a Unix socket."""
-    async with EmbeddedPostgres(tmp_path_factory.mktemp("pg18"), settings=UNSAFE_BUT_FAST) as server:
-        yield server
+    with _server_directory("pg18") as directory:
+        async with EmbeddedPostgres(directory, settings=UNSAFE_BUT_FAST) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def _server_directory(name: str) -> Iterator[Path]:
+    """Not below pytest's own: it closes that to other users again at every start of another pytest."""
+    with tempfile.TemporaryDirectory(prefix=f"gatekeeper-{name}-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")
-async def pg15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DebianPostgres]:
+async def pg15() -> AsyncIterator[DebianPostgres]:
     """Debian's PostgreSQL 15, on 127.0.0.1 with SCRAM and TLS."""
     if not (DEBIAN_15 / "postgres").exists():
         pytest.skip("Debian's postgresql-15 is not installed; `make test` installs it")
-    directory = tmp_path_factory.mktemp("pg15")
-    open_to_others(directory)
-    server = DebianPostgres(directory)
-    await server.start()
-    yield server
-    await server.stop()
+    with _server_directory("pg15") as directory:
+        open_to_others(directory)
+        server = DebianPostgres(directory)
+        await server.start()
+        yield server
+        await server.stop()
 
 
 @pytest.fixture

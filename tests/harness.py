@@ -15,7 +15,7 @@ import asyncpg
 import psycopg
 
 from gatekeeper.identity.devissuer import DevIssuer
-from gatekeeper.recording.reader import open_reader
+from gatekeeper.recording.reader import open_records
 from gatekeeper.recording.views import RecordView
 from gatekeeper.runtime import Runtime, start_runtime
 from tests.servers import Database, psql
@@ -102,6 +102,13 @@ insert into orders select i, 1 + i % 3, i * 1.5 from generate_series(1, 20) i;
 """
 
 REDACTED = "[REDACTED]"
+ENDED = (
+    asyncpg.AdminShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+)
+"""What asyncpg may raise once its session was ended, by when it notices."""
 
 
 @dataclass
@@ -126,7 +133,8 @@ class Gate:
         return self.directory / "rules.toml"
 
     def token(self, ttl_s: float = 600, **claims: Any) -> str:
-        return self.issuer.sign({**CLAIMS, **claims}, ttl_s, time.time())
+        now = time.time()
+        return self.issuer.sign({**CLAIMS, "exp": int(now + ttl_s), **claims}, ttl_s, now)
 
     def environment(self, grant: str = "ci", token: str | None = None) -> dict[str, str]:
         return {
@@ -169,9 +177,11 @@ class Gate:
     async def records(self, kind: str = "statement") -> list[RecordView]:
         """All records of that kind in the recordings, in order."""
         await asyncio.sleep(0.1)  # outcomes may be committed a little later than they are sent
-        reader = open_reader(self.directory / "recordings.db")
-        found = [r for s in await reader.sessions(limit=1000) for r in await reader.records(s.id)]
-        return sorted((r for r in found if r.kind == kind), key=lambda r: r.seq)
+        records = open_records(self.directory / "recordings.db")
+        try:
+            return sorted((r for r in records.all_records() if r.kind == kind), key=lambda r: r.seq)
+        finally:
+            records.close()
 
     def change_rules(self, old: str, new: str) -> None:
         text = self.rules_file.read_text()
@@ -208,6 +218,6 @@ async def open_gate(directory: Path, database: Database, rules: str = RULES) -> 
 def fields(error: Exception) -> tuple[str | None, str]:
     """SQLSTATE and message of an asyncpg or psycopg error."""
     if isinstance(error, asyncpg.PostgresError):
-        return error.sqlstate, str(error)
+        return error.sqlstate, error.args[0]
     assert isinstance(error, psycopg.Error)
     return error.sqlstate, error.diag.message_primary or str(error)
