@@ -74,7 +74,7 @@ def bytewise(data: bytes) -> list[bytes]:
             startup(b"user\0a\0_pq_.x\0on\0_pq_.y\0\0\0"),
             Startup(0, {b"user": b"a"}, (b"_pq_.x", b"_pq_.y")),
         ),
-        (startup(b"user\0a\0replication\0database\0\0"), Startup(0, {b"user": b"a", b"replication": b"database"})),
+        (startup(b"user\0a\0replication\0on\0\0"), Startup(0, {b"user": b"a", b"replication": b"on"})),
     ],
 )  # fmt: skip
 def test_each_first_packet_is_read_whole_and_byte_by_byte(packet: bytes, meaning: FirstPacket) -> None:

@@ -97,6 +97,8 @@ def read_row_description(body: bytes, encoding: str = "utf-8") -> tuple[Field, .
             position = end + 1 + _field.size
     except (error, ValueError) as problem:
         raise ProtocolError("malformed RowDescription") from problem
+    if count < 0 or position != len(body):
+        raise ProtocolError("malformed RowDescription")
     return tuple(fields)
 
 
@@ -107,18 +109,24 @@ def read_parameter_status(body: bytes) -> tuple[str, str]:
 
 
 def read_cells(body: bytes | memoryview) -> list[bytes | None]:
-    """The cells of a DataRow, from its body; None for NULL."""
+    """The cells of a DataRow, from its body; None for NULL. Raises ProtocolError."""
+    if len(body) < 2:
+        raise ProtocolError("malformed DataRow")
     (count,) = _int16(body, 0)
     position = 2
     cells: list[bytes | None] = []
     for _ in range(count):
         length = int.from_bytes(body[position : position + 4], "big", signed=True)
         position += 4
-        if length < 0:
+        if length == -1:
             cells.append(None)
+        elif length < 0:
+            raise ProtocolError("malformed DataRow")
         else:
             cells.append(bytes(body[position : position + length]))
             position += length
+    if count < 0 or position != len(body):
+        raise ProtocolError("malformed DataRow")
     return cells
 
 
