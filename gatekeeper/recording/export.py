@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, assert_never
 
-from gatekeeper.errors import ConfigError
+from gatekeeper.errors import RecordingError
+from gatekeeper.recording.page import page
 from gatekeeper.recording.reader import Records
+from gatekeeper.recording.screen import asciicast
 from gatekeeper.recording.views import RecordView
 
 Format = Literal["jsonl", "csv", "html", "asciicast"]
@@ -19,6 +23,8 @@ FIELDS: Final = (
     *("rows", "duration_ms", "masked_columns", "detail", "hash"),
 )
 """Of a record in jsonl and csv, in this order."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def when(at: float) -> str:
@@ -38,16 +44,51 @@ def fields(record: RecordView) -> Mapping[str, Any]:
 
 
 def export(records: Records, format: Format, session: str | None = None) -> Iterator[str]:  # noqa: A002
-    """Pieces of text that make one file: of one session, or of all where the format can hold that."""
+    """Pieces of text that make one file: of one session, or of all of them in jsonl and csv.
+
+    RecordingError where html or asciicast, which replay one session, are asked for without one.
+    """
     chosen = records.all_records() if session is None else records.records(session)
     match format:
         case "jsonl":
             return jsonl(chosen)
+        case "csv":
+            return rows(chosen)
+        case "html" | "asciicast":
+            if session is None:
+                raise RecordingError(f"{format} shows one session: say which")
+            return page(chosen) if format == "html" else asciicast(chosen)
         case _:
-            raise ConfigError(f"cannot export as {format} yet")
+            assert_never(format)
 
 
-def jsonl(records: Iterator[RecordView]) -> Iterator[str]:
+def jsonl(records: Iterable[RecordView]) -> Iterator[str]:
     """One object a line."""
     for record in records:
         yield json.dumps(fields(record), ensure_ascii=False) + "\n"
+
+
+def rows(records: Iterable[RecordView]) -> Iterator[str]:
+    """RFC 4180 with a header. Lists of names are joined by "; ", parameters and approvals are JSON.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(FIELDS)
+    for record in records:
+        writer.writerow([_cell(name, value) for name, value in fields(record).items()])
+        if buffer.tell() > 65_536:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    if name in ("params", "approval"):
+        return json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else "; ".join(value)
+    return "'" + text if text.startswith(_FORMULA) else text
