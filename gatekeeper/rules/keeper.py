@@ -7,6 +7,7 @@ symlink into another directory, a directory that is replaced, or a network mount
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class RulesKeeper:
 
     async def run(self) -> None:
         """Watch the file until cancelled. New rules are in force within two seconds."""
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what changed is ours to report
         async for changed in self._wakes():
             signature = await asyncio.to_thread(_signature, self.path)
             if changed or signature != self._signature:
