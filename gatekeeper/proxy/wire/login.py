@@ -6,7 +6,7 @@ Feed it whole messages; it gives bytes to send, and at the end what the server s
 from __future__ import annotations
 
 from hashlib import md5
-from struct import unpack_from
+from struct import error, unpack_from
 from typing import Final
 
 from scramp import ScramClient, ScramException
@@ -36,6 +36,7 @@ class UpstreamLogin:
         self._certificate = certificate
         self._scram: ScramClient | None = None
         self._scram_finished = False
+        self._authenticated = False
         self.parameters: dict[str, str] = {}
         self.pid = 0
         self.key = b""
@@ -49,7 +50,15 @@ class UpstreamLogin:
 
         Raises UpstreamUnreachableError where the server refuses, ProtocolError where it makes no sense.
         """
-        match chr(kind):
+        try:
+            return self._receive(chr(kind), body)
+        except (error, UnicodeDecodeError) as problem:
+            raise ProtocolError("malformed message from the server during login") from problem
+
+    def _receive(self, kind: str, body: bytes) -> bytes:
+        if kind in "SKZ" and not self._authenticated:
+            raise ProtocolError("the server goes on before it has accepted the login")
+        match kind:
             case "R":
                 return self._authenticate(body)
             case "S":
@@ -67,7 +76,7 @@ class UpstreamLogin:
             case "v":
                 raise UpstreamUnreachableError("the server does not speak protocol 3.0")
             case _:
-                raise ProtocolError(f"unexpected message type {kind} from the server during login")
+                raise ProtocolError(f"unexpected message type {kind!r} from the server during login")
         return b""
 
     def _fail(self, fields: dict[str, str]) -> None:
@@ -92,6 +101,7 @@ class UpstreamLogin:
         if code == _OK:
             if self._scram is not None and not self._scram_finished:
                 raise ProtocolError("the server ended SCRAM before it proved that it knows the password")
+            self._authenticated = True
             return b""
         if code == _CLEARTEXT:
             return message(b"p", self._secret().encode() + b"\0")
@@ -119,6 +129,7 @@ class UpstreamLogin:
             # PostgreSQL ignores the SCRAM user name and takes the startup packet's.
             self._scram = ScramClient(known, self._user, self._secret(), channel_binding=binding)
             first = self._scram.get_client_first().encode()
+            self._scram_finished = False
             mechanism = str(self._scram.mechanism_name).encode()
             return message(b"p", mechanism + b"\0" + len(first).to_bytes(4, "big") + first)
         if self._scram is None or code not in (_SASL_CONTINUE, _SASL_FINAL):
