@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import asyncpg
 import cairosvg
 
 from gatekeeper.console.app import ConsoleApp
-from gatekeeper.demo import DATABASE, HOST, Demo, start_demo
+from gatekeeper.demo import DATABASE, HOST, PORT, Demo, start_demo
 
 SIZE = (124, 30)
 PICTURES = Path(__file__).parents[1] / "screenshots"
@@ -56,8 +57,8 @@ class NotShownError(Exception):
 
 async def main() -> int:
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="gatekeeper-pictures-") as directory:
-        place = Demo(Path(directory) / "demo", _free_port())
+    with _fresh_directory() as directory:
+        place = Demo(directory / "demo", _port())
         async with start_demo(place) as runtime, _sessions(place) as connections:
             app = ConsoleApp(runtime.operator)
             async with app.run_test(size=SIZE) as pilot:
@@ -150,15 +151,33 @@ def _keep(app: ConsoleApp, name: str) -> None:
     print(f"screenshots/{name}.svg")
 
 
-def _free_port() -> int:
+@contextlib.contextmanager
+def _fresh_directory() -> Iterator[Path]:
+    """One that has the same name each time, since it is in the pictures."""
+    directory = Path(tempfile.gettempdir()) / "gatekeeper"
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def _port() -> int:
+    """The gateway's own if it is free, else any."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        try:
+            probe.bind((HOST, PORT))
+        except OSError:
+            probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main()))
+    except FileExistsError as problem:
+        print(f"screenshots: {problem.filename} is in the way; remove it", file=sys.stderr)
+        sys.exit(1)
     except NotShownError as missing:
         print(f"screenshots: {missing} did not appear", file=sys.stderr)
         sys.exit(1)
