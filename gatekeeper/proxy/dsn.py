@@ -93,7 +93,9 @@ def parse_dsn(dsn: str, *, base: Path = Path(), password: Secret | None = None) 
     try:
         timeout = float(options.get("connect_timeout", "10"))
     except ValueError:
-        raise ConfigError("dsn: connect_timeout must be a number of seconds") from None
+        timeout = -1.0
+    if not 0 <= timeout < 86400:
+        raise ConfigError("dsn: connect_timeout must be a number of seconds")
     return Target(
         hosts=hosts,
         user=name,
