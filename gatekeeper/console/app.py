@@ -25,6 +25,7 @@ from gatekeeper.console.screens.prompt import ARMED_AFTER_S, Prompt
 from gatekeeper.console.screens.recordings import Recordings
 from gatekeeper.console.screens.replay import Replay
 from gatekeeper.console.screens.rules import RulesScreen
+from gatekeeper.console.screens.small import TooSmall
 from gatekeeper.console.text import safe
 from gatekeeper.errors import OperatorError
 
@@ -108,13 +109,13 @@ class ConsoleApp(GatekeeperApp):
                 case Desk():
                     if changed:
                         screen.draw(changed)
-                    if ticked and screen.is_mounted:
+                    if ticked and screen.drawable:
                         screen.tick()
-                case Prompt():
+                case Prompt() if screen.drawable:
                     if changed & Changed.APPROVALS:
                         screen.refresh_approval()
                     screen.tick()
-                case Notices() if changed & Changed.NOTICES:
+                case Notices() if screen.drawable and changed & Changed.NOTICES:
                     screen.refresh_notices()
                 case _:
                     pass
@@ -144,10 +145,10 @@ class ConsoleApp(GatekeeperApp):
             return
         if not (self.typing or self.screen.is_modal):
             self.ask(approval)
-        elif approval.id not in self._announced:
+        elif approval.id not in self._announced and not isinstance(self.screen, TooSmall):
             self._announced.add(approval.id)
             self.notify(
-                f"◆ {safe(approval.grant)} waits for you. It opens when you leave this field.",
+                f"◆ {safe(approval.grant)} waits for you. It opens when you are done here.",
                 severity="warning",
                 markup=False,
             )

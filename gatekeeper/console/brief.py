@@ -44,7 +44,7 @@ def statement(sql: str, width: int) -> Lines:
 
 def who(approval: ApprovalView, width: int, *, claims_lines: int = 3) -> Lines:
     """Who asks: grant, subject, run and database, claims, reason."""
-    lines = wrap(
+    names = wrap(
         [
             (safe(approval.grant), "strong"),
             _DOT,
@@ -59,6 +59,7 @@ def who(approval: ApprovalView, width: int, *, claims_lines: int = 3) -> Lines:
         width,
         hang=2,
     )
+    lines = _at_most(3, names, width)
     claims = claim_spans(approval.claims)
     if claims:
         lines += _at_most(claims_lines, labelled("claims", claims, width), width)
@@ -187,9 +188,10 @@ def decided(approval: ApprovalView) -> list[Span]:
 
 
 def decisions(approval: ApprovalView, width: int) -> Lines:
-    """Each person's decision in full."""
+    """Each person's decision in full; an agreement without a reason is in the quorum already."""
     lines: Lines = []
-    for place, decision in enumerate(approval.decisions):
+    told = [d for d in approval.decisions if d.reason or approval.needed <= 1 or not d.approved]
+    for place, decision in enumerate(told):
         spans: list[Span] = [
             (safe(decision.who), "strong"),
             (" approved" if decision.approved else " denied", "ok" if decision.approved else "bad"),
@@ -238,6 +240,7 @@ def of_record(record: RecordView, width: int, *, title: bool = True) -> Lines:
         for place, value in enumerate(record.params, start=1):
             spans += [("  " if spans else "", ""), (f"${place} ", "dim"), _value(value)]
         lines += labelled("with", spans, width)
+    lines += approval_of(record.approval, width)
     if record.verdict is not None and title:
         lines += _judged(record.verdict, record.outcome, record.guards, record.tags, width)
         lines += labelled("outcome", outcome(record.outcome, record.rows, record.duration_ms), width)
@@ -250,7 +253,6 @@ def of_record(record: RecordView, width: int, *, title: bool = True) -> Lines:
     ):
         if values:
             lines += labelled(label, [(safe(", ".join(values)), "")], width)
-    lines += approval_of(record.approval, width)
     lines += _masks(record.masked_columns, width)
     if record.detail:
         lines += labelled("detail", [(safe(record.detail), "")], width)

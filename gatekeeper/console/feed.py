@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from enum import Flag, auto
 from typing import Final
 
+import msgspec
+
 from gatekeeper.control.operator import (
     ApprovalView,
     Metrics,
@@ -89,10 +91,12 @@ class Feed:
         if self.problem is not None:
             self.problem, self.lost_at = None, None
             changed |= Changed.LINK
-        if snapshot.cursor < self.cursor:
-            self._ring.clear()  # another gateway answers now: its cursors started anew
-            self.statements = ()
-            changed |= Changed.STATEMENTS
+        if self._another(snapshot):
+            # Its cursors started anew: what it has is asked for from the beginning, next time.
+            self._ring.clear()
+            self.statements, self.notices = (), ()
+            snapshot = msgspec.structs.replace(snapshot, statements=(), cursor=0)
+            changed |= Changed.STATEMENTS | Changed.NOTICES
         self.cursor, self.at = snapshot.cursor, snapshot.at
         if (snapshot.listen, snapshot.store) != (self.listen, self.store):
             self.listen, self.store = snapshot.listen, snapshot.store
@@ -117,6 +121,13 @@ class Feed:
             self.hints = snapshot.hints
             changed |= Changed.HINTS
         return changed | self._note(snapshot.notices)
+
+    def _another(self, snapshot: Snapshot) -> bool:
+        """Whether another gateway answers than before, or the same one after a restart."""
+        known = self.metrics is not _NO_METRICS
+        return known and (
+            snapshot.cursor < self.cursor or snapshot.metrics.started_at != self.metrics.started_at
+        )
 
     def _keep(self, statements: Iterable[StatementView]) -> None:
         ring = self._ring

@@ -50,7 +50,8 @@ def result_lines(record: RecordView, width: int) -> list[list[Span]]:
             return []
         if is_sqlstate(record.outcome):
             return [[("no result: error ", "dim"), (safe(record.outcome), "bad")]]
-        return [[("no rows kept", "faint")]] if record.rows else []
+        kept_none = record.rows and record.outcome.startswith("SELECT")
+        return [[("no rows kept", "faint")]] if kept_none else []
     fitting = widths(record, width - 2)
     masked = masked_places(record.sample_columns, record.masked_columns)
     head: list[Span] = []

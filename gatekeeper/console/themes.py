@@ -69,7 +69,7 @@ DARK: Final = _theme(
         "sql-keyword": "#8fb5e6",
         "sql-string": "#a9c48e",
         "sql-number": "#d7ab8b",
-        "sql-comment": "#8592a6",
+        "sql-comment": "#8f9cb0",
         "sql-function": "#8ec7c2",
     },
 )
@@ -81,7 +81,7 @@ LIGHT: Final = _theme(
     gk={
         "accent": "#1f5fa3",
         "dim": "#566172",
-        "faint": "#8a94a2",
+        "faint": "#838d9b",
         "line": "#d4d9df",
         "cursor": "#dbe7f5",
         "ok": "#1f6f3a",
@@ -92,7 +92,7 @@ LIGHT: Final = _theme(
         "sql-keyword": "#1b4f9c",
         "sql-string": "#3b6b1d",
         "sql-number": "#8a4416",
-        "sql-comment": "#626d7c",
+        "sql-comment": "#586473",
         "sql-function": "#0f6a68",
     },
 )

@@ -13,7 +13,7 @@ from tests.console.scripted import Clock, ScriptedOperator
 
 def text_of(app: Any) -> str:
     """All that is on the screen, as text."""
-    width, height = app.size
+    height = app.size.height
     lines = app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in lines[:height])
 
@@ -28,8 +28,8 @@ class Console:
     async def poll(self) -> None:
         await self.pilot.pause()
         await self.app.poll()
-        for _ in range(3):  # a toast is mounted in steps
-            await self.pilot.pause()
+        await self.pilot.pause()
+        await self.pilot.pause()
 
     async def wait(self, seconds: float) -> None:
         """Time goes by, and the console looks again."""
@@ -43,7 +43,8 @@ class Console:
         await self.poll()
 
     async def type(self, text: str) -> None:
-        await self.press(*({" ": "space", "-": "minus"}.get(c, c) for c in text))
+        await self.pilot.press(*({" ": "space", "-": "minus", "?": "question_mark"}.get(c, c) for c in text))
+        await self.poll()
 
     @property
     def text(self) -> str:
@@ -54,5 +55,5 @@ class Console:
         return next((s for s in self.app.screen_stack if isinstance(s, Prompt)), None)
 
     def shows(self, *texts: str) -> bool:
-        screen = " ".join(self.text.split())
+        screen = " ".join(self.text.replace("▌", " ").split())
         return all(" ".join(t.split()) in screen for t in texts)

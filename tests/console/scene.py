@@ -75,7 +75,7 @@ _STREAM = (
     ),
     (
         "bot",
-        "select o.id, o.total, c.card_number from orders o join customers c on c.id = o.customer_id where o.total > 500",
+        "select o.id, c.card_number from orders o join customers c on c.id = o.customer_id where total > 500",
         "allow",
         "SELECT 311",
         311,
@@ -309,15 +309,15 @@ def _recordings(operator: ScriptedOperator) -> None:
 
 def records(ident: str, started: float, grant: str, subject: str, database: str) -> list[RecordView]:
     """What one session did: with a silence of four minutes, a refusal, a held statement and masked rows."""
-    common = dict(
-        session=ident,
-        grant=grant,
-        subject=subject,
-        issuer="github",
-        run="8812.1",
-        database=database,
-        hash="0" * 64,
-    )
+    common = {
+        "session": ident,
+        "grant": grant,
+        "subject": subject,
+        "issuer": "github",
+        "run": "8812.1",
+        "database": database,
+        "hash": "0" * 64,
+    }
 
     def one(
         seq: int,
@@ -362,7 +362,8 @@ def records(ident: str, started: float, grant: str, subject: str, database: str)
         one(
             102,
             3.1,
-            "SELECT id, name, ssn, email, region, created_at FROM customers WHERE region = $1 ORDER BY id LIMIT 5",
+            "SELECT id, name, ssn, email, region, created_at FROM customers "
+            "WHERE region = $1 ORDER BY id LIMIT 5",
             "allow",
             "SELECT 5",
             5,

@@ -13,14 +13,12 @@ from gatekeeper.control.operator import (
     Metrics,
     Notice,
     RulesView,
-    RuleView,
     RunView,
     SessionView,
     Snapshot,
     StatementView,
 )
 from gatekeeper.errors import OperatorError
-from gatekeeper.model import Impact, TableImpact
 from gatekeeper.recording.views import RecordedSession, RecordView
 
 NOW = 1_790_000_000.0
@@ -86,21 +84,21 @@ class ScriptedOperator:
     # --- what the test does -----------------------------------------------------------------------------
 
     def login(self, ident: str, **fields: Any) -> SessionView:
-        defaults: dict[str, Any] = dict(
-            grant="ci-migrations",
-            subject=SUBJECT,
-            issuer="github",
-            run="8812.1",
-            database="app",
-            client="10.0.0.7:51012",
-            application="psql",
-            state="idle",
-            started_at=self.clock() - 60,
-            state_since=self.clock() - 3,
-            statements=0,
-            refused=0,
-            claims=CLAIMS,
-        )
+        defaults: dict[str, Any] = {
+            "grant": "ci-migrations",
+            "subject": SUBJECT,
+            "issuer": "github",
+            "run": "8812.1",
+            "database": "app",
+            "client": "10.0.0.7:51012",
+            "application": "psql",
+            "state": "idle",
+            "started_at": self.clock() - 60,
+            "state_since": self.clock() - 3,
+            "statements": 0,
+            "refused": 0,
+            "claims": CLAIMS,
+        }
         session = SessionView(id=ident, **(defaults | fields))
         self.sessions_now[ident] = session
         return session
@@ -109,15 +107,15 @@ class ScriptedOperator:
         seen = self.sessions_now[session]
         self.cursor += 1
         n = sum(s.session == session for s in self.statements) + 1
-        defaults: dict[str, Any] = dict(
-            at=self.clock(),
-            grant=seen.grant,
-            subject=seen.subject,
-            database=seen.database,
-            n=n,
-            tags=(sql.split()[0].upper(),) if sql.split() else (),
-            guards=(),
-        )
+        defaults: dict[str, Any] = {
+            "at": self.clock(),
+            "grant": seen.grant,
+            "subject": seen.subject,
+            "database": seen.database,
+            "n": n,
+            "tags": (sql.split()[0].upper(),) if sql.split() else (),
+            "guards": (),
+        }
         view = StatementView(
             cursor=self.cursor, session=session, sql=sql, verdict=verdict, **(defaults | fields)
         )
@@ -137,24 +135,24 @@ class ScriptedOperator:
 
     def hold(self, ident: str, session: str, sql: str = UPDATE, **fields: Any) -> ApprovalView:
         seen = self.sessions_now[session]
-        defaults: dict[str, Any] = dict(
-            grant=seen.grant,
-            subject=seen.subject,
-            issuer=seen.issuer,
-            run=seen.run,
-            claims=seen.claims,
-            database=seen.database,
-            params=None,
-            tags=("UPDATE",),
-            guard="big-write",
-            guards=("big-write",),
-            reason=None,
-            needed=1,
-            decisions=(),
-            created_at=self.clock() - 10,
-            deadline_at=self.clock() + 110,
-            state="waiting",
-        )
+        defaults: dict[str, Any] = {
+            "grant": seen.grant,
+            "subject": seen.subject,
+            "issuer": seen.issuer,
+            "run": seen.run,
+            "claims": seen.claims,
+            "database": seen.database,
+            "params": None,
+            "tags": ("UPDATE",),
+            "guard": "big-write",
+            "guards": ("big-write",),
+            "reason": None,
+            "needed": 1,
+            "decisions": (),
+            "created_at": self.clock() - 10,
+            "deadline_at": self.clock() + 110,
+            "state": "waiting",
+        }
         approval = ApprovalView(id=ident, session=session, sql=sql, **(defaults | fields))
         self.approvals[ident] = approval
         self.sessions_now[session] = msgspec.structs.replace(

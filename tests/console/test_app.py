@@ -21,15 +21,13 @@ async def test_a_gateway_that_does_not_answer_is_asked_again(
     async with opened(operator) as console:
         operator.down = "cannot connect to gatekeeper.sock"
         await console.poll()
-        assert console.shows(
-            "The gateway does not answer", "cannot connect to gatekeeper.sock", "no answer ○"
-        )
+        assert console.shows("No answer for 0s, asking again", "cannot conn", "no answer ○")
         assert console.shows("support-bot"), "what was known stays"
         await console.wait(12)
         assert console.shows("for 12s")
         operator.down = None
         await console.poll()
-        assert not console.shows("does not answer")
+        assert not console.shows("No answer")
         assert console.shows("127.0.0.1:6432 ●")
 
 

@@ -313,7 +313,7 @@ async def test_a_recording_is_stepped_through(operator: ScriptedOperator, opened
         await console.press("n")
         assert console.shows("5/7", "approved", "mia", "as in OPS-1423")
         await console.press("n")
-        assert console.shows("No other refused or held statement that way")
+        assert console.shows("No other one that way")
         await console.press("N")
         assert replay.player.index == 3
         await console.press("up")
@@ -351,7 +351,7 @@ async def test_a_recording_plays_with_its_own_timing_and_cuts_long_silence(
 async def test_a_click_on_the_timeline_seeks(operator: ScriptedOperator, opened: Opened) -> None:
     async with opened(operator, size=(140, 40)) as console:
         replay = await replaying(console)
-        await console.pilot.click("#timeline", offset=(110, 0))
+        await console.pilot.click("#timeline", offset=(80, 0))
         await console.poll()
         assert replay.player.index >= 4
 
@@ -427,6 +427,6 @@ async def test_a_field_takes_the_keys_of_the_screens(operator: ScriptedOperator,
     async with opened(operator) as console:
         await console.press("slash")
         await console.type("1234q?kpy")
-        assert console.app.screen.query_one("#filter", Input).value == "1234q?kpy".replace("?", "") or True
+        assert console.app.screen.query_one("#filter", Input).value == "1234q?kpy"
         assert isinstance(console.app.screen, Live)
         assert console.app.is_running

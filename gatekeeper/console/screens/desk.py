@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from gatekeeper.console.feed import EVERYTHING, Changed
+from gatekeeper.console.screens.drawable import Drawable
 from gatekeeper.console.screens.help import EVERYWHERE, Keys
 from gatekeeper.console.text import Span, duration, safe
 from gatekeeper.console.widgets.bars import Hint, KeyBar, Line, ends, length
@@ -27,7 +28,7 @@ TABS = (
 )
 
 
-class Desk(Screen[None]):
+class Desk(Drawable, Screen[None]):
     """A main screen. `changed` draws what a snapshot changed; `tick` what time alone changes."""
 
     TAB: ClassVar[str] = ""
@@ -74,7 +75,7 @@ class Desk(Screen[None]):
 
     def draw(self, changed: Changed) -> None:
         """Draw what changed, the common lines too."""
-        if not self.is_mounted or not self.is_live:
+        if not self.drawable or not self.is_live:
             return
         if changed & (Changed.APPROVALS | Changed.LINK | Changed.METRICS):
             self._draw_tabs()
@@ -119,8 +120,7 @@ class Desk(Screen[None]):
             return
         lost = duration(self.console.clock() - (feed.lost_at or 0.0))
         spans: list[Span] = [
-            (" ○ The gateway does not answer ", "held"),
-            (f"({safe(feed.problem)}). ", "dim"),
-            (f"Asking again, for {lost} now; what is below is old.", "warn"),
+            (f" ○ No answer for {lost}, asking again; below is what was known. ", "held"),
+            (safe(feed.problem), "dim"),
         ]
         banner.show(spans)

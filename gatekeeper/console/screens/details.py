@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from gatekeeper.console import brief
+from gatekeeper.console.screens.drawable import Drawable
 from gatekeeper.console.screens.help import Keys
 from gatekeeper.console.table import result_lines
 from gatekeeper.console.text import content, joined, safe
@@ -26,7 +27,7 @@ _MOST_READ: Final = 2_000
 """A session longer than this is not read whole for the details of one statement."""
 
 
-class Details(Screen[None]):
+class Details(Drawable, Screen[None]):
     """A statement of the stream, completed from the recording, or a recorded one."""
 
     HELP_TITLE = "Details"
@@ -75,7 +76,7 @@ class Details(Screen[None]):
 
     def draw(self) -> None:
         """Draw all of it."""
-        if not self.is_mounted:
+        if not self.drawable:
             return
         width = self.size.width - 5
         live, record = self._live, self._record

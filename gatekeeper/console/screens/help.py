@@ -64,7 +64,7 @@ class Help(ModalScreen[None]):
 
     def on_resize(self) -> None:
         """Leave room for the frame and the keys."""
-        self.query_one(VerticalScroll).styles.max_height = max(4, self.app.size.height - 5)
+        self.query_one(VerticalScroll).styles.max_height = max(4, self.app.size.height - 3)
 
     async def action_dismiss(self, result: None = None) -> None:
         """Close."""

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from gatekeeper.console.screens.drawable import Drawable
 from gatekeeper.console.text import Span, date_time, safe, time_of_day, wrap
 from gatekeeper.console.widgets.bars import Hint, KeyBar, Line
 from gatekeeper.console.widgets.rows import Rows
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LEVELS = {"info": ("i", "dim"), "warning": ("!", "warn"), "error": ("✗", "bad")}
 
 
-class Notices(Screen[None]):
+class Notices(Drawable, Screen[None]):
     """The last of them, newest at the end."""
 
     HELP_TITLE = "Notices"

@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from gatekeeper.console import brief
+from gatekeeper.console.screens.drawable import Drawable
 from gatekeeper.console.screens.help import EVERYWHERE, Keys
 from gatekeeper.console.text import Span, content, joined, safe
 from gatekeeper.console.widgets.bars import Hint, KeyBar, Line
@@ -30,13 +31,15 @@ ARMED_AFTER_S = 0.4
 _OUTCOME_FOR_S = 3.0
 """How long the outcome of one that ended without this console stays."""
 _WIDEST = 100
-_FRAME = 5
-"""Lines of the box that are not text: borders, note, countdown, keys."""
+_FRAME = 4
+"""Lines of the box that are not text: borders, countdown, keys."""
+_TIGHTENING = ((2, 2, 3, True), (0, 2, 3, True), (0, 1, 3, True), (0, 1, 1, True), (0, 1, 1, False))
+"""Blank lines, lines of the plan and of the claims, and whether the note has a line where it is empty."""
 _LEAST = 4
 """Lines of the statement that are always in sight."""
 
 
-class Prompt(ModalScreen[None]):
+class Prompt(Drawable, ModalScreen[None]):
     """Walks through what waits, oldest first, and closes when nothing is left to ask."""
 
     HELP_TITLE = "An approval"
@@ -75,6 +78,7 @@ class Prompt(ModalScreen[None]):
         self._told = False
         self._busy = False
         self._over_at: float | None = None
+        self._said: list[Span] = []
 
     @property
     def console(self) -> ConsoleApp:
@@ -114,7 +118,8 @@ class Prompt(ModalScreen[None]):
         self._told = self._busy = False
         self._over_at = None
         self._armed_at = self.console.monotonic() + self._armed_after_s
-        self._note([])
+        self._said = []
+        self.query_one("#note", Line).show([])
         self._close_reason()
         self.call_after_refresh(self.draw)
 
@@ -144,7 +149,7 @@ class Prompt(ModalScreen[None]):
 
     def draw(self) -> None:
         """Draw all of it, in the room that there is."""
-        if not self.is_mounted:
+        if not self.drawable:
             return
         approval, now = self.approval, self.console.clock()
         box = self.query_one("#prompt")
@@ -153,19 +158,22 @@ class Prompt(ModalScreen[None]):
         sql = brief.statement(approval.sql, width - 2)
         self._total = len(sql)
         # Where it is tight the blank lines go first, then the rest of the plan and of the claims.
-        for gaps, plan_lines, claims_lines in ((2, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 1)):
+        for gaps, plan_lines, claims_lines, note in _TIGHTENING:
             who = brief.who(approval, width, claims_lines=claims_lines)
             effects = [
                 *brief.parameters(approval.params, width),
                 *brief.effects(approval, now, width, plan_lines=plan_lines),
                 *brief.decisions(approval, width),
             ]
-            room = self.app.size.height - _FRAME - gaps - len(who) - len(effects)
+            frame = _FRAME + gaps + (note or bool(self._said))
+            room = self.app.size.height - frame - len(who) - len(effects)
             if room >= self._total:
                 break
         least = min(self._total, _LEAST)
         if room < least:
-            effects = effects[: max(1, len(effects) + room - least)]
+            left = max(1, len(effects) + room - least - 1)
+            more = f"… {len(effects) - left} lines more: the approvals (2) show them"
+            effects = [*effects[:left], [(more, "held")]]
             room = least
         self._room = max(1, room)
         if self._total > self._room:
@@ -182,6 +190,7 @@ class Prompt(ModalScreen[None]):
         self.query_one("#sql", Static).update(content(joined(lines)))
         self.query_one("#effects", Static).update(content(joined(effects)))
         box.set_class(gaps == 0, "-tight")
+        self.query_one("#note").display = (note or bool(self._said)) and not self.query_one("#why").display
         self._draw_title()
         self._draw_time()
         self._draw_keys()
@@ -219,8 +228,9 @@ class Prompt(ModalScreen[None]):
             bar.set_hints([Hint("a", "approve"), Hint("d", "deny"), *more, *later, Hint("escape", "later")])
 
     def _note(self, spans: list[Span]) -> None:
-        line = self.query_one("#note", Line)
-        line.show([(" ", ""), *spans])
+        self._said = spans
+        self.query_one("#note", Line).show([(" ", ""), *spans])
+        self.draw()
 
     # --- keys -------------------------------------------------------------------------------------------
 
@@ -251,17 +261,15 @@ class Prompt(ModalScreen[None]):
             return
         field = self.query_one("#why", Input)
         field.display = True
-        self.query_one("#note").display = False
         field.focus()
-        self._draw_keys()
+        self.draw()
 
     def _close_reason(self) -> None:
         field = self.query_one("#why", Input)
         field.value = ""
         field.display = False
-        self.query_one("#note").display = True
         self.set_focus(None)
-        self._draw_keys()
+        self.draw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Send the denial."""
@@ -312,15 +320,18 @@ class Prompt(ModalScreen[None]):
         if became.state == "waiting":
             yes = sum(d.approved for d in became.decisions)
             said = f"approved: {yes} of {became.needed}; it waits for others"
-        self.console.notify(f"{safe(ident)} {said}", markup=False, severity="information")
+        said = f"{safe(ident)} {said}"
+        self.console.notify(said, markup=False, severity="information")
         if ident == self.approval.id and self.is_attached:
-            self.next()
+            self.next(said)
 
-    def next(self) -> None:
-        """Ask the next one that nobody put off, or close."""
+    def next(self, said: str | None = None) -> None:
+        """Ask the next one that nobody put off, or close; `said` is what became of this one."""
         following = self.console.to_ask(but=self.approval.id)
         if following is None:
             if self.is_current:
                 self.dismiss(None)
         else:
             self._ask(following)
+            if said is not None:
+                self._note([(said, "dim")])

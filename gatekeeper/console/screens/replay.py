@@ -14,6 +14,7 @@ from gatekeeper.console import brief
 from gatekeeper.console import sql as sqltext
 from gatekeeper.console.player import Moment, Player
 from gatekeeper.console.screens.details import Details
+from gatekeeper.console.screens.drawable import Drawable
 from gatekeeper.console.table import result_lines
 from gatekeeper.console.text import (
     VERDICTS,
@@ -53,7 +54,7 @@ KINDS = {
 """Glyph, words and role of records that are no statements."""
 
 
-class Replay(Screen[None]):
+class Replay(Drawable, Screen[None]):
     """Plays, steps and seeks."""
 
     HELP_TITLE = "Replay"
@@ -156,7 +157,7 @@ class Replay(Screen[None]):
 
     def draw(self) -> None:
         """Draw what is not yet drawn so."""
-        if not self.is_mounted:
+        if not self.drawable:
             return
         player = self.player
         self.query_one("#main").set_class(self.size.width >= _BESIDE, "-beside")
@@ -279,7 +280,7 @@ class Replay(Screen[None]):
     def action_notable(self, by: int) -> None:
         """To the next refused or held statement."""
         if not self.player.next_notable(by):
-            self.app.notify("No other refused or held statement that way", markup=False)
+            self.app.notify("No other one that way", markup=False)
         self.draw()
 
     def action_back(self) -> None:
