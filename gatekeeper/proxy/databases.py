@@ -11,6 +11,7 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,6 +33,17 @@ _READ_TIMEOUT_S: Final = 30.0
 
 Embedded = Callable[[str], Awaitable[Target]]
 """Gives the target of a database on the bundled server, by name; starts the server where it has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a session sees the database."""
+
+    pid: int
+    """Of its backend."""
+    role: str | None = None
+    search_path: str | None = None
+    """None where the server does not report it (before PostgreSQL 18)."""
 
 
 class Database:
@@ -131,14 +143,29 @@ class Database:
             connection.terminate()
 
     async def estimate(
-        self, facts: Facts, statements: Sequence[int], params: tuple[str | None, ...] | None
+        self,
+        facts: Facts,
+        statements: Sequence[int],
+        params: tuple[str | None, ...] | None,
+        view: View | None = None,
     ) -> Mapping[int, float | None]:
         """Rows that the planner expects for these statements; None where it cannot say."""
+        view = view or View(0)
         found: dict[int, float | None] = dict.fromkeys(statements)
         async with self._lock:
             try:
                 connection = await self._own()
-                found.update(await find_estimates(connection, facts, statements, params, self.catalog))
+                found.update(
+                    await find_estimates(
+                        connection,
+                        facts,
+                        statements,
+                        params,
+                        self.catalog,
+                        role=view.role,
+                        search_path=view.search_path,
+                    )
+                )
             except (
                 OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
                 UpstreamUnreachableError, ConfigError,
@@ -147,14 +174,19 @@ class Database:
                 _log.warning("database %s: no estimate: %s", self.name, _reason(problem))
         return found
 
-    async def impact(self, facts: Facts, sql: str, params: tuple[str | None, ...] | None) -> Impact:
+    async def impact(
+        self, facts: Facts, sql: str, params: tuple[str | None, ...] | None, view: View
+    ) -> Impact:
         """What a held statement would touch. Never fails: `problem` says what could not be found out."""
         async with self._lock:
             try:
                 connection = await self._own()
             except (OSError, asyncpg.PostgresError, UpstreamUnreachableError, ConfigError) as problem:
                 return Impact(problem=_reason(problem))
-            return await find_impact(connection, facts, sql, params, self.catalog)
+            return await find_impact(
+                connection, facts, sql, params, self.catalog,
+                role=view.role, search_path=view.search_path, own_pid=view.pid,
+            )  # fmt: skip
 
     async def close(self) -> None:
         """Close the gateway's own connection."""

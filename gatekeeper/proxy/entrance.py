@@ -184,7 +184,8 @@ class Entrance:
         pid = answer.pid
         key = secrets.token_bytes(_LONG_KEY_BYTES if login.request.minor >= 2 else _SHORT_KEY_BYTES)
         link = Link(
-            session, client, upstream, target=target, pid=pid, key=answer.key, database=login.database,
+            session, client, upstream, target=target, pid=pid, key=answer.key,
+            role=login.admitted.grant.role, database=login.database,
             recorder=self._recorder, approvals=self._approvals, clock=self._clock,
             on_end_run=self._on_end_run, on_closed=self._on_closed,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from gatekeeper.errors import ProtocolError, RecordingError, UpstreamUnreachable
 from gatekeeper.events import Event, Recorder, SessionEnded
 from gatekeeper.model import Approval, Refusal
 from gatekeeper.proxy import actions
-from gatekeeper.proxy.databases import Database
+from gatekeeper.proxy.databases import Database, View
 from gatekeeper.proxy.dsn import Target
 from gatekeeper.proxy.session import Session
 from gatekeeper.proxy.upstream import Upstream, cancel
@@ -77,6 +77,7 @@ class Link:
         target: Target,
         pid: int,
         key: bytes,
+        role: str | None,
         database: Database,
         recorder: Recorder,
         approvals: Approvals,
@@ -90,6 +91,7 @@ class Link:
         self._target = target
         self._pid = pid
         self._key = key
+        self._role = role
         self._database = database
         self._recorder = recorder
         self._approvals = approvals
@@ -282,14 +284,19 @@ class Link:
             self._deadline = None
         self._do(lambda now: self.session.decided(approval, now))
 
+    def _view(self) -> View:
+        return View(self._pid, self._role, self.session.relay.search_path)
+
     async def _find_impact(self, request: actions.Hold, approval_id: str) -> None:
         held = request.request
         self._approvals.set_impact(
-            approval_id, await self._database.impact(request.facts, held.sql, held.params)
+            approval_id, await self._database.impact(request.facts, held.sql, held.params, self._view())
         )
 
     async def _estimate(self, request: actions.Estimate) -> None:
-        estimates = await self._database.estimate(request.facts, request.statements, request.params)
+        estimates = await self._database.estimate(
+            request.facts, request.statements, request.params, self._view()
+        )
         self._do(lambda now: self.session.estimated(estimates, now))
 
     async def _refresh(self) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.events import Sample, StatementClosed
-from gatekeeper.masking.plan import CopyMasker, MaskPlan, RowMasker
-from gatekeeper.masking.rows import Field
+from gatekeeper.masking.copy import CopyMasker
+from gatekeeper.masking.plan import MaskPlan
+from gatekeeper.masking.rows import Field, RowMasker
 from gatekeeper.model import Refusal
 from gatekeeper.proxy import actions
 from gatekeeper.proxy.pending import BIND, CLOSE, DESCRIBE, EXECUTE, FUNCTION, PARSE, QUERY, SYNC, Entry
@@ -45,6 +46,8 @@ class Relay:
         """Of the last ReadyForQuery: I idle, T in a transaction, E in a failed one."""
         self.transaction_started_at: float | None = None
         self.transaction_statements = 0
+        self.search_path: str | None = None
+        """As the server reports it; None where it does not."""
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
@@ -537,6 +540,8 @@ class Relay:
         """The server reports a setting. Raises ProtocolError for one under which nothing can be judged."""
         if name == "standard_conforming_strings" and value != "on":
             raise ProtocolError("standard_conforming_strings is off: statements cannot be judged")
+        if name == "search_path":
+            self.search_path = value
         if name == "client_encoding":
             self._encoding = self._session.set_client_encoding(value)
 

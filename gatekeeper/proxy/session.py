@@ -361,6 +361,10 @@ class Session:
         judgement = self.judge.judge(
             sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates
         )
+        if isinstance(judgement.verdict, Undecided) and self.uncertain:
+            # The planner sees the tables as they were before this transaction's DDL.
+            nothing = dict.fromkeys(judgement.verdict.statements)
+            judgement = self.judge.judge(sql, now, uncertain=True, reason=self.reason, estimates=nothing)
         if isinstance(judgement.verdict, Undecided) and not undecided:
             raise self._wait(
                 "estimate", actions.Estimate(judgement.facts, judgement.verdict.statements, params)
