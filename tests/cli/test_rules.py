@@ -16,6 +16,7 @@ from gatekeeper.identity.keys import KeyRing
 from gatekeeper.identity.login import Authenticator
 from gatekeeper.rules.load import load
 from tests.cli.conftest import Run, RunBeside
+from tests.control.parts import Parts
 from tests.identity.issuers import rules as issuer_rules
 from tests.servers import Database
 
@@ -266,3 +267,20 @@ async def test_a_token_of_the_command_lets_in(run: Run, tmp_path: Path) -> None:
 def test_an_issuer_may_live_elsewhere(run: Run, tmp_path: Path) -> None:
     assert run("token", "--issuer-dir", tmp_path / "mine").status == 0
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["jwks.json", "key"]
+
+
+async def test_a_bundled_database_is_explained_by_its_running_gateway(
+    run_beside: RunBeside, control: Path, parts: Parts
+) -> None:
+    version = load(control.parent / "rules.toml").version
+    answer = {**(await parts.explain("select 1", "deploy", "app")), "rules": version, "from": "the gateway"}
+
+    async def explain(sql: str, grant: str, database: str | None) -> dict[str, Any]:
+        return answer
+
+    parts.operator._explain = explain
+    found = json.loads((await run_beside("explain", "select 1", "--grant", "deploy", "--json")).out)
+    assert found["from"] == "the gateway"
+    answer["rules"] = "of another file"
+    found = json.loads((await run_beside("explain", "select 1", "--grant", "deploy", "--json")).out)
+    assert (found["verdict"], found["catalog"]) == ("allow", False)
