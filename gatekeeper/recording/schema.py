@@ -19,6 +19,10 @@ PAGE_BYTES: Final = 1024
 1024, 4.5 KB and 13 µs at 4096, without an index)."""
 
 
+class WrongFileError(ConfigError):
+    """The file holds no recordings that this version can use. `str()` says why, without its name."""
+
+
 def _version_1(db: sqlite_utils.Database) -> None:
     db.table("log").create(
         {"seq": int, "sid": int, "kind": int, "sql": str, "entry": bytes, "hash": bytes},
@@ -87,10 +91,16 @@ def _version(connection: sqlite3.Connection) -> int:
     mark = int(connection.execute("pragma application_id").fetchone()[0])
     tables = int(connection.execute("select count(*) from sqlite_schema").fetchone()[0])
     if mark != APPLICATION_ID and (tables or found):
-        raise ConfigError("it is an SQLite file, but not one of recordings")
+        raise WrongFileError("it is an SQLite file, but not one of recordings")
     if found > len(MIGRATIONS):
-        raise ConfigError(f"it was written by a newer Gatekeeper (version {found} of the file)")
+        raise WrongFileError(f"it was written by a newer Gatekeeper (version {found} of the file)")
     return found
+
+
+def _refuse_older(found: int) -> None:
+    if found < len(MIGRATIONS):
+        old = "it is of an older version: start the gateway on it once"
+        raise WrongFileError(old if found else "nothing is recorded in it")
 
 
 def connect_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -122,22 +132,16 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     address = f"{path.resolve().as_uri()}?mode=ro"
     if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
         address += "&immutable=1"  # a WAL file on a medium that cannot be written
+    connection = None
     try:
         connection = sqlite3.connect(
             address, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False
         )
         connection.execute("pragma query_only = on")
         connection.execute("pragma cache_size = -8192")
-        found = _version(connection)
-    except sqlite3.Error as error:
+        _refuse_older(_version(connection))
+    except (sqlite3.Error, WrongFileError) as error:
+        if connection is not None:
+            connection.close()
         raise RecordingError(f"cannot read the recordings in {path}: {error}") from None
-    except ConfigError as error:
-        raise RecordingError(f"cannot read {path}: {error}") from None
-    if found < len(MIGRATIONS):
-        connection.close()
-        raise RecordingError(
-            f"{path} is of an older version: start the gateway on it once"
-            if found
-            else f"no recordings in {path}"
-        )
     return connection

@@ -22,7 +22,7 @@ from gatekeeper.errors import ConfigError, RecordingError
 from gatekeeper.events import Committed, Event, SessionEnded
 from gatekeeper.identity.runs import StoredRun
 from gatekeeper.recording import chain, places, schema, summary
-from gatekeeper.recording.appender import Appender
+from gatekeeper.recording.appender import Appender, LogRow
 from gatekeeper.recording.checkpoints import Checkpointer
 from gatekeeper.recording.entries import Kind, decode
 
@@ -42,6 +42,11 @@ _ALONE: Final = (
     OverflowError,
 )
 """Errors that are one event's own; all others are the store's."""
+
+_IN_ONE: Final = 12
+_ROW: Final = "(?, ?, ?, ?, ?, ?)"
+_REPLACE: Final = [f"replace into log values {', '.join([_ROW] * n)}" for n in range(_IN_ONE + 1)]  # noqa: S608
+"""By the number of rows."""
 
 Group = tuple[Sequence[Event], Committed | None]
 
@@ -211,31 +216,38 @@ class Store:
         self._tell(problem)
 
     def _commit(self) -> None:
-        appender, execute = self._appender, self._connection.execute
-        many = self._connection.executemany
+        appender = self._appender
+        # The first row takes the place of the END row.
+        rows = (*appender.rows, appender.end_row())
         try:
-            execute("begin immediate")
-            try:
-                # The first row takes the place of the END row.
-                many("replace into log values (?, ?, ?, ?, ?, ?)", (*appender.rows, appender.end_row()))
-                if appender.spans or appender.ends:
-                    places = ", ".join("?" * 15)
-                    many(f"insert into sessions values ({places})", appender.logins)  # noqa: S608
-                    many("insert or ignore into spans values (?, ?)", appender.spans)
-                    many(
-                        "update sessions set statements = ?, refused = ?, held = ?, upto = ? where sid = ?",
-                        appender.counts,
-                    )
-                    many("update sessions set ended_at = ?, end_reason = ? where sid = ?", appender.ends)
-                execute("commit")
-            finally:
-                if self._connection.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        execute("rollback")
+            if len(rows) <= _IN_ONE and not appender.spans and not appender.ends:
+                # One statement is a transaction of its own, and saves the time of BEGIN and COMMIT.
+                self._connection.execute(_REPLACE[len(rows)], [value for row in rows for value in row])
+            else:
+                self._transaction(rows)
         except (sqlite3.Error, OverflowError, ValueError) as error:
             appender.rolled_back()
             raise RecordingError(f"cannot write the recordings: {error}") from error
         appender.committed()
+
+    def _transaction(self, rows: tuple[LogRow, ...]) -> None:
+        appender, execute, many = self._appender, self._connection.execute, self._connection.executemany
+        execute("begin immediate")
+        try:
+            many(_REPLACE[1], rows)
+            if appender.spans or appender.ends:
+                many(f"insert into sessions values ({', '.join('?' * 15)})", appender.logins)  # noqa: S608
+                many("insert or ignore into spans values (?, ?)", appender.spans)
+                many(
+                    "update sessions set statements = ?, refused = ?, held = ?, upto = ? where sid = ?",
+                    appender.counts,
+                )
+                many("update sessions set ended_at = ?, end_reason = ? where sid = ?", appender.ends)
+            execute("commit")
+        finally:
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    execute("rollback")
 
     def _failed(
         self,
@@ -350,6 +362,8 @@ def open_store(
             connection.close()
         os.close(lock)
         match error:
+            case schema.WrongFileError():
+                raise ConfigError(f"cannot write recordings in {path}: {error}") from None
             case ConfigError():
                 raise
             case sqlite3.Error() | RecordingError():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sqlite3
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -274,3 +275,24 @@ async def test_sessions_left_open_are_ended_at_the_next_start(tmp_path: Path) ->
         "session_end",
         "the gateway stopped without ending the session",
     )
+
+
+async def test_a_file_of_a_newer_version_or_of_something_else_is_refused(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "r.db")).close()
+    for name, change, says in (
+        ("r.db", "pragma user_version = 99", "written by a newer Gatekeeper"),
+        ("other.db", "create table t (x)", "not one of recordings"),
+    ):
+        connection = sqlite3.connect(tmp_path / name)
+        connection.execute(change)
+        connection.commit()
+        connection.close()
+        with pytest.raises(ConfigError, match=rf"cannot write recordings in .*{name}: .*{says}"):
+            open_store(str(tmp_path / name))
+        with pytest.raises(RecordingError, match=says):
+            open_records(tmp_path / name)
+    with pytest.raises(RecordingError, match="no recordings in"):
+        open_records(tmp_path / "missing.db")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(RecordingError, match="nothing is recorded in it"):
+        open_records(tmp_path / "empty.db")

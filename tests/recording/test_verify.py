@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import hmac
 import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatekeeper.events import OperatorAction, StatementDecided
 from gatekeeper.model import Action, ApprovalRecord
-from gatekeeper.recording.chain import load_key
+from gatekeeper.recording.chain import Chain, load_key
 from gatekeeper.recording.prune import prune
 from gatekeeper.recording.reader import open_records
 from gatekeeper.recording.store import open_store
@@ -223,3 +226,8 @@ def test_what_was_done_to_a_pruned_file_is_found(tmp_path: Path, damage: str) ->
     connection.commit()
     connection.close()
     assert check(path).problem is not None
+
+
+@given(st.binary(max_size=200), st.binary(min_size=1, max_size=150))
+def test_the_chain_is_hmac_sha_256(content: bytes, key: bytes) -> None:
+    assert Chain(key).link(bytes(32), content) == hmac.digest(key, bytes(32) + content, "sha256")
