@@ -51,6 +51,7 @@ check: $(INSTALLED) lint types
 	$(BIN)/pytest -q -m "not server and not terminal and not soak"
 
 lint: $(INSTALLED)
+	$(BIN)/uv lock -q --check
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 
