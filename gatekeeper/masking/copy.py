@@ -1,6 +1,7 @@
 """COPY out, masked while it streams: text, CSV and binary, in chunks that end anywhere.
 
-What is not masked stays byte for byte. No chunk is given out before the row that it belongs to is known to be whole.
+What is not masked stays byte for byte. No chunk is given out before the row that it belongs to is known to
+be whole.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gatekeeper.masking.rows import row_masker
 from gatekeeper.sql.tree import Tree
 
 _SAFE_ENCODINGS: Final = re.compile(
-    r"utf-?8|unicode|sql_?ascii|latin-?\d+|iso-?8859-?\d+|win-?\d+|euc.*|koi8.*|mule.*", re.I
+    r"utf-?8|unicode|sql_?ascii|latin-?\d+|iso-?8859-?\d+|win-?\d+|euc.*|koi8.*|mule.*", re.IGNORECASE
 )
 """Encodings in which no byte of another character looks like a delimiter."""
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
@@ -119,6 +120,7 @@ class BinaryCopy:
         self._ended = False
 
     def feed(self, chunk: bytes) -> bytes:
+        """As CopyMasker tells."""
         data = self._held + chunk
         out: list[bytes] = []
         at = 0
@@ -166,6 +168,7 @@ class BinaryCopy:
         return at if len(data) >= at else None
 
     def finish(self) -> bytes:
+        """As CopyMasker tells."""
         if self._held:
             raise ProtocolError("COPY data was cut off")
         return b""
@@ -185,6 +188,7 @@ class TextCopy:
         self._skip = options.header
 
     def feed(self, chunk: bytes) -> bytes:
+        """As CopyMasker tells."""
         data = self._held + chunk if self._held else chunk
         if not data.endswith(b"\n") or _backslashes(data, len(data) - 1) % 2:
             end = self._last_line(data)
@@ -202,6 +206,7 @@ class TextCopy:
         return 0
 
     def finish(self) -> bytes:
+        """As CopyMasker tells."""
         data, self._held = self._held, b""
         return self._lines(data)
 
@@ -253,7 +258,8 @@ class TextCopy:
 
 
 _ESCAPES: Final = (
-    (b"\\", b"\\\\"), (b"\b", b"\\b"), (b"\f", b"\\f"), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"), (b"\v", b"\\v"),
+    (b"\\", b"\\\\"), (b"\b", b"\\b"), (b"\f", b"\\f"), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"),
+    (b"\v", b"\\v"),
 )  # fmt: skip
 _UNESCAPED: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
@@ -296,13 +302,13 @@ class CsvCopy:
         self._options = options
         self._held = b""
         self._skip = options.header
-        self._quote, self._escape_byte, self._delimiter = (
-            options.quote[0],
-            options.escape[0],
-            options.delimiter[0],
-        )
+        quote, escape = re.escape(options.quote), re.escape(options.escape)
+        inside = rb"[^%b]*+" % quote if quote == escape else rb"(?:[^%b%b]|%b.)*+" % (quote, escape, escape)
+        bare = rb"[^%b%b\n]*+" % (quote, re.escape(options.delimiter))
+        self._cell_at = re.compile(rb"%b(?:%b%b%b%b)*+" % (bare, quote, inside, quote, bare), re.DOTALL).match
 
     def feed(self, chunk: bytes) -> bytes:
+        """As CopyMasker tells."""
         data = self._held + chunk if self._held else chunk
         out: list[bytes] = []
         at = 0
@@ -314,6 +320,7 @@ class CsvCopy:
         return b"".join(out)
 
     def finish(self) -> bytes:
+        """As CopyMasker tells."""
         if not self._held:
             return b""
         record = self._record(self._held + b"\n", 0)
@@ -324,29 +331,21 @@ class CsvCopy:
 
     def _record(self, data: bytes, at: int) -> tuple[int, list[tuple[int, int]]] | None:
         """Where the record that starts here ends, and its cells; None where it is not whole."""
-        quote, escape, delimiter = self._quote, self._escape_byte, self._delimiter
+        delimiter = self._options.delimiter[0]
         cells: list[tuple[int, int]] = []
-        start, quoted, size = at, False, len(data)
-        while at < size:
-            byte = data[at]
-            if quoted:
-                if byte == escape and at + 1 < size and data[at + 1] in (quote, escape):
-                    at += 2
-                    continue
-                if byte == escape == quote and at + 1 == size:
-                    return None
-                if byte == quote:
-                    quoted = False
-            elif byte == quote:
-                quoted = True
-            elif byte == delimiter:
-                cells.append((start, at))
-                start = at + 1
-            elif byte == 0x0A:
-                cells.append((start, at))
-                return at + 1, cells
-            at += 1
-        return None
+        size = len(data)
+        while True:
+            found = self._cell_at(data, at)
+            assert found is not None  # it matches the empty cell too
+            end = found.end()
+            if end == size:
+                return None
+            cells.append((at, end))
+            at = end + 1
+            if data[end] == 0x0A:
+                return at, cells
+            if data[end] != delimiter:  # a quote that is not closed yet
+                return None
 
     def _masked(self, record: bytes, cells: list[tuple[int, int]], offset: int) -> bytes:
         if self._skip:

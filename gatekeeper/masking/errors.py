@@ -1,8 +1,9 @@
 """Errors and notices of statements that touch masked columns: what can carry a value goes, the rest stays.
 
-SQLSTATE, severity, position and the names of schema, table, column, type and constraint stay. A message stays where
-everything in it is known without the value: its quoted parts are words of the statement or names of the catalog, and
-no number stands outside of them. Where code of users may have run (RAISE), no message stays.
+SQLSTATE, severity, position and the names of schema, table, column, type and constraint stay. A message
+stays where everything in it is known without the value: its quoted parts are words of the statement or
+names of the catalog, and no number stands outside of them. Where code of users may have run (RAISE), no
+message stays.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a masked cell becomes: valid in its type and format, and never a part of the value that was not promised.
+"""What a masked cell becomes: valid in its type and format, and no part of the value but what was promised.
 
-A method that keeps a part of the value (`hash`, `last4`, `email`) holds for the column as it is. What was computed
-from a masked column is redacted instead: `last4` of `substr(ssn, 1, 4)` would be its first four characters, and a
-hash of one digit is that digit.
+A method that keeps a part of the value (`hash`, `last4`, `email`) holds for the column as it is. What was
+computed from a masked column is redacted instead: `last4` of `substr(ssn, 1, 4)` would be its first four
+characters, and a hash of one digit is that digit.
 """
 
 from __future__ import annotations

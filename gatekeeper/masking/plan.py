@@ -1,8 +1,9 @@
 """What masking does with a query: refuse it, let it wait, or mask what comes back. Doubt masks or refuses.
 
-Where a result column comes from is known three ways, and it is masked if any of them says so: by the OID and
-attribute number in RowDescription, exact for plain columns; by lineage for what is computed; and where lineage and
-RowDescription do not agree, everything computed counts as derived from all that the statement touches.
+Where a result column comes from is known three ways, and it is masked if any of them says so: by the OID
+and attribute number in RowDescription, exact for plain columns; by lineage for what is computed; and where
+lineage and RowDescription do not agree, everything computed counts as derived from all that the statement
+touches.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gatekeeper.masking.copy import CopyMasker, CopyOptions, copy_masker
 from gatekeeper.masking.maskers import ALWAYS_NULL, ALWAYS_REDACTED, JSON, Action, cell_mask, is_textual
 from gatekeeper.masking.resolve import NO_MASKS, ColumnMask, MaskSet
 from gatekeeper.masking.rows import Field, RowMasker, row_masker
-from gatekeeper.masking.statements import Statements
+from gatekeeper.masking.statements import Pending, Statements
 from gatekeeper.model import Facts, Hold, Refusal, StatementFacts
 from gatekeeper.sql.catalog import Catalog
 from gatekeeper.sql.lineage import CLEAN, NULLNESS, Columns, Key, Output, Taint, Tracer
@@ -25,6 +26,7 @@ from gatekeeper.sql.sources import SYSTEM_KEYS, UNSEEN
 from gatekeeper.sql.tree import UnreadableError, parse
 
 _FIRST_USER_OID: Final = 16384
+_NOT_PENDING: Final = Pending()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Traced:
     user_code: bool
     """True where functions or triggers of users may run, so that any message may carry anything."""
     copy: CopyOptions | None = None
+    alternatives: tuple[Columns, ...] = ()
+    """For COPY of a table: the columns of each that its name can mean."""
     unknown: tuple[str, ...] = ()
     """Names of relations that the catalog does not know."""
 
@@ -48,8 +52,8 @@ class MaskPlan:
     hold: Hold | None = None
     touches: bool = False
     """False: rows, COPY and errors pass untouched."""
-    renames: frozenset[str] = frozenset()
-    """Hand these to the plans that follow, until the transaction has ended and the catalog is read anew."""
+    pending: Pending = _NOT_PENDING
+    """Hand this to the plan that follows, until the transaction has ended and the catalog is read anew."""
     statements: tuple[Traced, ...] = ()
     masks: MaskSet = field(default=NO_MASKS, repr=False)
     catalog: Catalog = field(default_factory=lambda: Catalog(0), repr=False)
@@ -60,7 +64,7 @@ class MaskPlan:
         """A masker for the rows of the statement of that number; None where nothing of them is masked."""
         if not self.touches or not fields:
             return None
-        traced = self.statements[index] if 0 <= index < len(self.statements) else _unknown(self.masks)
+        traced = self._statement(index)
         aligned = self._aligned(traced.columns, fields)
         names: list[str] = []
         cells: dict[int, Action] = {}
@@ -72,11 +76,11 @@ class MaskPlan:
         return row_masker(tuple(dict.fromkeys(names)), len(fields), cells) if cells else None
 
     def copy(self, index: int, formats: Sequence[int]) -> CopyMasker | None:
-        """A masker for COPY TO STDOUT; `formats` as in CopyOutResponse. None where nothing of it is masked."""
+        """A masker for COPY TO STDOUT, `formats` as in CopyOutResponse; None where nothing is masked."""
         if not self.touches:
             return None
-        traced = self.statements[index] if 0 <= index < len(self.statements) else _unknown(self.masks)
-        known = traced.columns.known if traced.columns.rest is None else ()
+        traced = self._statement(index)
+        known = self._copied_columns(traced, len(formats))
         sure = len(known) == len(formats)
         names: list[str] = []
         cells: dict[int, Action] = {}
@@ -84,7 +88,7 @@ class MaskPlan:
             output = known[position] if sure else Output(None, self._doubt(traced))
             type_oid = output.type_oid
             described = Field(output.name or "column", *(output.plain or (0, 0)), type_oid, format_code)
-            found = self._copied(traced, output, described)
+            found = self._copied(output, described)
             if found is not None:
                 names.append(found[0])
                 cells[position] = found[1]
@@ -97,6 +101,23 @@ class MaskPlan:
             traced.copy or CopyOptions(),
             binary=1 in formats,
         )
+
+    def _copied_columns(self, traced: Traced, count: int) -> tuple[Output, ...]:
+        """The columns of a COPY; empty where it is not certain which are which."""
+        if self.uncertain and traced.columns.whole():
+            return ()  # columns may have been dropped and added since the catalog was read
+        if traced.columns.rest is None:
+            return traced.columns.known
+        fitting = [columns.known for columns in traced.alternatives if len(columns.known) == count]
+        if len(fitting) <= 1:
+            return fitting[0] if fitting else ()
+        return tuple(
+            Output(same[0].name, CLEAN.union(*(column.taint for column in same)))
+            for same in zip(*fitting, strict=True)
+        )
+
+    def _statement(self, index: int) -> Traced:
+        return self.statements[index] if 0 <= index < len(self.statements) else _unknown(self.masks)
 
     def clean_error(self, fields: dict[str, str]) -> dict[str, str]:
         """The fields of an ErrorResponse or NoticeResponse without what may carry a value."""
@@ -140,7 +161,10 @@ class MaskPlan:
 
     def _column(self, traced: Traced, output: Output | None, described: Field) -> tuple[str, Action] | None:
         oid = described.table_oid
-        if oid:
+        if oid and described.attnum == 0:  # a whole row: PostgreSQL names its table
+            if oid in self.masks.by_relation or (output is not None and output.taint):
+                return f"?{described.name}", self._derived(described, nulls=False)
+        elif oid:
             mask = self.masks.columns.get((oid, described.attnum))
             if mask is not None:
                 return mask.name, self._action(mask, described)
@@ -159,14 +183,14 @@ class MaskPlan:
 
     def _named_by_a_rule(self, traced: Traced, name: str) -> bool:
         """Whether a column of a relation that the catalog does not know (a temporary one) may be masked."""
-        if any(output.taint for output in traced.columns.known):
+        if traced.columns.whole() - {UNSEEN, NULLNESS}:
             return True
         schemas = {"public", *(relation.schema for relation in self.catalog.relations.values())}
         return any(
             self.masks.matches(f"{schema}.{table}.{name}") for schema in schemas for table in traced.unknown
         )
 
-    def _copied(self, traced: Traced, output: Output, described: Field) -> tuple[str, Action] | None:
+    def _copied(self, output: Output, described: Field) -> tuple[str, Action] | None:
         if not output.taint:
             return self._detect(described) if described.type_oid else self._detect_text(described)
         if output.plain is not None and output.plain in self.masks.columns and output.taint == {output.plain}:
@@ -207,20 +231,22 @@ def plan(
     catalog: Catalog,
     *,
     uncertain: bool = False,
-    renamed: frozenset[str] = frozenset(),
+    pending: Pending = _NOT_PENDING,
 ) -> MaskPlan:
-    """What masking does with a query. `uncertain`: the transaction has DDL that is not committed. `renamed`: the
-    `renames` of the plans of this transaction so far.
+    """What masking does with a query.
+
+    `uncertain`: the transaction has DDL that is not committed. `pending`: that of the plan before it in the
+    same transaction.
     """
     if masks.empty or not facts.statements:
         return NOTHING
-    planner = _Planner(masks, catalog, uncertain, set(renamed))
+    planner = _Planner(masks, catalog, uncertain, set(pending.renamed), set(pending.harmless_triggers))
     found = tuple(planner.statement(statement) for statement in facts.statements)
     return MaskPlan(
         refusal=planner.refusal,
         hold=planner.hold if planner.refusal is None else None,
         touches=any(traced.touches for traced in found) or bool(masks.detect),
-        renames=frozenset(planner.renamed),
+        pending=Pending(frozenset(planner.renamed), frozenset(planner.harmless_triggers)),
         statements=found,
         masks=masks,
         catalog=catalog,
@@ -246,18 +272,20 @@ class _Planner:
     catalog: Catalog
     uncertain: bool
     renamed: set[str]
+    harmless_triggers: set[str]
     refusal: Refusal | None = None
     hold: Hold | None = None
 
     def statement(self, facts: StatementFacts) -> Traced:
         source = self.masks.source(self.catalog)
-        if self._harmless(facts, source.names):
+        if self._harmless(facts, source.touching):
             self._after(facts)
             return Traced(Columns(()), touches=False, user_code=False)
         source.uncertain = self.uncertain
         tracer = Tracer(source, frozenset(self.renamed), self.masks.absorbing)
-        statements = Statements(tracer)
-        copy = None
+        statements = Statements(tracer, harmless_triggers=self.harmless_triggers)
+        copy: CopyOptions | None = None
+        alternatives: tuple[Columns, ...] = ()
         try:
             raw = parse(facts.text)
             columns = (
@@ -265,6 +293,7 @@ class _Planner:
             )
             if len(raw) == 1 and raw[0].kind == "CopyStmt":
                 copy = CopyOptions.of(raw[0].node.get("options", ()))
+                alternatives = statements.alternatives(raw[0].node)
         except (UnreadableError, RecursionError, KeyError, ValueError, AttributeError, TypeError, IndexError):
             # a tree that was not understood: nothing is known of what it does
             columns = Columns((), source.masked)
@@ -273,10 +302,10 @@ class _Planner:
         self._judge(tracer, statements, facts)
         if copy is not None and columns.whole() and not copy.safe:
             self._refuse(columns.whole(), "COPY in this encoding cannot be masked")
-        touches = self._touches(facts, source.names, columns, tracer)
+        touches = self._touches(facts, source.touching, columns, tracer)
         self._after(facts)
         code = bool(facts.opaque_functions) or facts.dynamic_sql or self._runs_user_code(facts)
-        return Traced(columns, touches, code, copy, self._unknown_relations(facts))
+        return Traced(columns, touches, code, copy, alternatives, self._unknown_relations(facts))
 
     def _harmless(self, facts: StatementFacts, names: frozenset[str]) -> bool:
         """True where the facts alone show that no masked column has to do with the statement."""

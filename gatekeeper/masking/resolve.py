@@ -1,8 +1,8 @@
 """Which columns are masked for whom: the rules' globs against the catalog, and all that follows from them.
 
-A mask holds for the column it names and for what PostgreSQL keeps of it elsewhere: generated columns, children and
-partitions, parents that show its rows, views and materialized views, and the statistics. It sticks to OID and
-attribute number: pass `MaskSet.sticky` of one call to the next, and no rename lifts it.
+A mask holds for the column it names and for what PostgreSQL keeps of it elsewhere: generated columns,
+children and partitions, parents that show its rows, views and materialized views, and the statistics. It
+sticks to OID and attribute number: pass `MaskSet.sticky` of one call to the next, and no rename lifts it.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ class MaskSet:
             key for key, m in self.columns.items() if m.method in ("redact", "null") and key[0] > 0
         )
 
+    @cached_property
+    def by_relation(self) -> frozenset[int]:
+        """OIDs of the relations that have masked columns."""
+        return frozenset(oid for oid, _ in self.columns)
+
     def source(self, catalog: Catalog) -> Source:
         """The catalog seen through these masks; one for as long as the catalog is the same."""
         if self._source and self._source[0].catalog is catalog:
@@ -104,7 +109,7 @@ def resolve(
     *,
     hash_key: bytes,
 ) -> MaskSet:
-    """The masks for a grant in a database. `hash_key` keys the method `hash`; it must be secret and stay the same."""
+    """The masks for a grant in a database. `hash_key` keys the method `hash`: secret, and always the same."""
     applying = tuple(rule for rule in rules.masks if _applies(rule, grant, database))
     named = tuple(rule for rule in applying if rule.columns)
     detect = tuple(rule for rule in applying if rule.detect)
@@ -221,7 +226,7 @@ def _generated(found: dict[Key, ColumnMask], relation: CatalogRelation, source: 
 def _inherited(
     found: dict[Key, ColumnMask], relation: CatalogRelation, catalog: Catalog, lifted: set[Key]
 ) -> None:
-    """Down to children; and up to parents, which show the child's rows, but from there not to its siblings."""
+    """Down to children; and up to parents, which show a child's rows, but from there not to its siblings."""
     for oid in relation.parents:
         parent = catalog.relations.get(oid)
         if parent is None:

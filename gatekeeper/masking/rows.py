@@ -1,7 +1,7 @@
 """Rows in, rows out: masked cells change, every other byte stays as PostgreSQL sent it.
 
-One function is built for each shape of result. It finds the masked cells by the lengths before them and copies
-what lies between in whole slices; no cell that stays becomes an object of its own.
+One function is built for each shape of result. It finds the masked cells by the lengths before them and
+copies what lies between in whole slices; no cell that stays becomes an object of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class RowMasker:
-    """Masks the rows of one result. `masked` names the columns: `schema.table.column`, or `?name` where derived."""
+    """Masks the rows of one result.
+
+    `masked` names the columns: `schema.table.column`, or `?name` where derived.
+    """
 
     masked: tuple[str, ...]
     apply: Callable[[bytes], bytes]
@@ -74,7 +77,7 @@ def _broken() -> ProtocolError:
 
 @lru_cache(maxsize=512)
 def _compiled(columns: int, shape: tuple[tuple[int, str], ...]) -> tuple[Any, Any]:
-    """Factories of the functions for one shape; each takes the constants and functions of the masked cells."""
+    """Factories of the functions for one shape; each takes what becomes of the masked cells."""
     source = _source(columns, shape)
     namespace: dict[str, Any] = {
         "int16": _INT16.unpack_from,
@@ -89,7 +92,7 @@ def _compiled(columns: int, shape: tuple[tuple[int, str], ...]) -> tuple[Any, An
 
 
 def _cells(shape: tuple[tuple[int, str], ...]) -> list[str]:
-    """Statements that walk from `p`, at the first cell, over the last masked one; `s` is what is not yet copied."""
+    """Statements that walk from `p`, the first cell, over the last masked one; `s` is not copied yet."""
     lines: list[str] = []
     masked = dict(shape)
     for index in range(shape[-1][0] + 1 if shape else 0):

@@ -1,7 +1,7 @@
-"""What any statement gives back, decides by and writes, in masked columns. A kind that is not listed adds doubt.
+"""What any statement gives back, decides by and writes, in masked columns; a kind not listed adds doubt.
 
-The tracer of `sql/lineage` knows queries and writes; here are the utility statements around them, and the code of
-functions, DO blocks and triggers.
+The tracer of `sql/lineage` knows queries and writes; here are the utility statements around them, and the
+code of functions, DO blocks and triggers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from gatekeeper.sql.writes import WRITERS
 _NOTHING: Final = Columns(())
 _ANYTHING: Final = Item(None, Columns((), CLEAN))
 _QUERIES: Final = frozenset({"SelectStmt", *WRITERS})
-_MAX_DEPTH: Final = 20
+_CAUGHT: Final = frozenset({"stacked", "sqlerrm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a transaction has changed that the catalog does not show yet."""
+
+    renamed: frozenset[str] = frozenset()
+    """Names that may stand for another relation; `*`: all."""
+    harmless_triggers: frozenset[str] = frozenset()
+    """Trigger functions that look at no masked column of whatever table."""
 
 
 @dataclass
@@ -35,16 +45,17 @@ class Statements:
     """Set where code in another language is run or made."""
     renames: set[str] = field(default_factory=set)
     """Names that may stand for another relation once the statement has run; `*`: all."""
-    functions: Taint = CLEAN
+    harmless_triggers: set[str] = field(default_factory=set)
     variables: frozenset[str] = frozenset()
-    depth: int = 0
 
     @property
     def source(self) -> Source:
+        """What names stand for."""
         return self.tracer.source
 
     @property
     def catalog(self) -> Catalog:
+        """What exists."""
         return self.tracer.source.catalog
 
     def trace(self, kind: str, node: Tree, scope: Scope | None = None) -> Columns:
@@ -66,7 +77,7 @@ class Statements:
 
     def _routines_in(self, node: Any) -> Taint:
         """What the user-defined routines may read whose names stand anywhere in a node."""
-        names = {text for text in _texts(node)}
+        names = set(_texts(node))
         return union(
             self.source.routine(r) for name in names for r in self.catalog.routines_named(None, name)
         )
@@ -74,7 +85,7 @@ class Statements:
     # --- statements around a query -------------------------------------------------------------------
 
     def explain(self, node: Tree, scope: Scope) -> Columns:
-        """The plan shows the statement's own constants and, of functions that the planner runs, their results."""
+        """A plan shows the statement's own constants, and results of functions that the planner runs."""
         self.inner(node["query"], scope)
         return Columns((Output("QUERY PLAN", self._routines_in(node["query"]), type_oid=25),))
 
@@ -101,14 +112,25 @@ class Statements:
             for name in names:
                 exact, doubt = item.column(name)
                 sure = len(exact) == 1 and not doubt
-                found.append(exact[0] if sure else Output(name, union([doubt, *(c.taint for c in exact)])))
+                found.append(exact[0] if sure else _merged(name, exact, doubt))
             return Columns(tuple(found))
-        if item.columns.rest is not None:
-            return item.columns
-        return Columns(tuple(c for c in item.columns.known if not self._generated(c)))
+        return self.copied_columns(item.columns)
+
+    def copied_columns(self, columns: Columns) -> Columns:
+        """Generated columns are not copied."""
+        if columns.rest is not None:
+            return columns
+        return Columns(tuple(column for column in columns.known if not self._generated(column)))
+
+    def alternatives(self, node: Tree) -> tuple[Columns, ...]:
+        """For COPY of a table: the columns of each that the name can mean."""
+        if node.get("is_from") or "relation" not in node or "attlist" in node:
+            return ()
+        relation = node["relation"]
+        found = self.source.alternatives(relation.get("schemaname"), relation.get("relname", ""))
+        return tuple(self.copied_columns(columns) for columns in found)
 
     def _generated(self, column: Output) -> bool:
-        """Generated columns are not copied."""
         relation = self.catalog.relations.get(column.plain[0]) if column.plain else None
         if relation is None or column.plain is None:
             return False
@@ -149,6 +171,9 @@ class Statements:
             [node.get("tableElts", ()), node.get("constraints", ()), node.get("partspec", {})],
             scope.below([_ANYTHING]),
         )
+        for parent in node.get("inhRelations", ()):
+            if self.tracer.range_var(parent["RangeVar"], Scope()).columns.whole():
+                self.renames.add(node["relation"].get("relname", ""))  # rows of the parent may move there
         return _NOTHING
 
     def alter_table(self, node: Tree, scope: Scope) -> Columns:
@@ -221,7 +246,7 @@ class Statements:
         """RENAME and SET SCHEMA: for the rest of the transaction the names mean something else."""
         relation = node.get("relation")
         if relation is None:
-            if node.get("renameType") == "OBJECT_SCHEMA" or node.get("objectType") in ("OBJECT_EXTENSION",):
+            if node.get("renameType") == "OBJECT_SCHEMA" or node.get("objectType") == "OBJECT_EXTENSION":
                 self.renames.add("*")
         else:
             self.renames.add(relation.get("relname", ""))
@@ -249,9 +274,29 @@ class Statements:
                 inside.tracer.flows |= inside.inner(statement, Scope(variables=names)).whole()
             return _NOTHING
         language = options.get("language", {}).get("String", {}).get("sval", "").lower()
-        body = [s for s in strings(options.get("as", {}).get("List", {}).get("items", ()))]
-        self.code(language, body[0] if body else "", names)
+        body = strings(options.get("as", {}).get("List", {}).get("items", ()))
+        text = body[0] if body else ""
+        self.code(language, text, names)
+        if strings(node.get("returnType", {}).get("names", ()))[-1:] == ["trigger"]:
+            self._note_trigger_function(strings(node.get("funcname", ()))[-1], language, text)
         return _NOTHING
+
+    def _note_trigger_function(self, name: str, language: str, text: str) -> None:
+        """Try it on a table that has every masked column there is."""
+        masked = {
+            column.name: Output(column.name, self.source.masked)
+            for oid, attnum in self.source.masked
+            if (relation := self.catalog.relations.get(oid)) is not None
+            for column in relation.columns
+            if column.attnum == attnum
+        }
+        rows = [Item(name, Columns(tuple(masked.values()), CLEAN)) for name in ("new", "old")]
+        inside = Statements(Tracer(self.source))
+        inside.code(language, text, frozenset(), rows)
+        if inside.tracer.flows or inside.tracer.predicates or inside.dynamic or inside.opaque:
+            self.harmless_triggers.discard(name)
+        else:
+            self.harmless_triggers.add(name)
 
     def do(self, node: Tree, _: Scope) -> Columns:
         """DO."""
@@ -261,12 +306,14 @@ class Statements:
         return _NOTHING
 
     def code(self, language: str, body: str, names: frozenset[str], rows: Iterable[Item] = ()) -> None:
-        """Whatever code reads of masked columns counts as written elsewhere. `rows`: NEW and OLD, in a trigger."""
+        """Whatever code reads of masked columns counts as written; `rows` are NEW and OLD in a trigger."""
         words = words_of(body)
         if language not in ("sql", "plpgsql"):
             self.opaque = True
             return
         known = names | (words or frozenset())
+        if words is None or (words & _CAUGHT and words & self.source.touching):
+            self.tracer.flows |= self.source.masked  # DETAIL of a caught error shows whole rows
         try:
             texts, executed = _texts_of(language, body)
         except UnreadableError:
@@ -276,7 +323,7 @@ class Statements:
         for text in [*texts, *executed]:
             if text.lower().split() in (["select", "new"], ["select", "old"]):
                 continue  # RETURN NEW
-            inside = Statements(self.tracer, variables=known, depth=self.depth + 1)
+            inside = Statements(self.tracer, variables=known)
             for statement in _parsed(text):
                 scope = Scope(list(rows), variables=known)
                 self.tracer.flows |= inside.trace(statement.kind, statement.node, scope).whole()
@@ -292,7 +339,7 @@ class Statements:
         names = strings(node.get("funcname", ()))
         routines = self.catalog.routines_named(names[-2] if len(names) > 1 else None, names[-1])
         transitions = [t["TriggerTransition"].get("name", "") for t in node.get("transitionRels", ())]
-        if transitions or not routines:
+        if transitions or (not routines and names[-1] not in self.harmless_triggers):
             self.tracer.flows |= item.columns.whole()
         for routine in routines:
             self._trigger_function(routine, rows, item.columns.whole())
@@ -320,6 +367,12 @@ _HARMLESS: Final = frozenset({"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_NOTNULL
 def _of(item: Item, name: str) -> Taint:
     exact, doubt = item.column(name)
     return union([doubt, *(column.taint for column in exact)])
+
+
+def _merged(name: str, exact: list[Output], doubt: Taint) -> Output:
+    types = {column.type_oid for column in exact}
+    type_oid = types.pop() if len(types) == 1 else 0
+    return Output(name, union([doubt, *(column.taint for column in exact)]), type_oid=type_oid)
 
 
 def _texts(node: Any) -> Iterable[str]:

@@ -1,41 +1,42 @@
 """What the value of an expression may carry: all that it mentions, whatever it does with it.
 
-On the way the tracer's predicates and flows gather: an operand that can tell something by more than the result (see
-`totals`) counts as a predicate, one that is handed to a function with effects as a flow.
+On the way the tracer's predicates and flows gather: an operand that can tell something by more than the
+result (see `totals`) counts as a predicate, one that is handed to a function with effects as a flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from gatekeeper.sql import totals
 from gatekeeper.sql.scopes import Item, Scope
 from gatekeeper.sql.sources import CLEAN, NULLNESS, Output, Taint, strings, union
+from gatekeeper.sql.totals import words
 from gatekeeper.sql.tree import Tree
 
 if TYPE_CHECKING:
     from gatekeeper.sql.lineage import Tracer
 
-_LEAVES: Final = frozenset(
+_LEAVES: Final = words(
     """
-    A_Const ParamRef A_Star SetToDefault CurrentOfExpr SQLValueFunction TypeName String Integer Float Boolean
-    BitString GroupingFunc MergeSupportFunc CaseTestExpr
-    """.split()
-)
-_PASSING: Final = frozenset(
+    A_Const ParamRef A_Star SetToDefault CurrentOfExpr SQLValueFunction TypeName String Integer Float
+    Boolean BitString GroupingFunc MergeSupportFunc CaseTestExpr
     """
-    List RowExpr A_ArrayExpr CollateClause NamedArgExpr NullTest BooleanTest MinMaxExpr JsonValueExpr JsonKeyValue
-    JsonScalarExpr JsonSerializeExpr JsonArrayConstructor JsonIsPredicate ResTarget MultiAssignRef XmlSerialize
-    JsonObjectConstructor
-    """.split()
 )
-_ONE_COLUMN: Final = frozenset(
+_PASSING: Final = words(
+    """
+    List RowExpr A_ArrayExpr CollateClause NamedArgExpr NullTest BooleanTest MinMaxExpr JsonValueExpr
+    JsonKeyValue JsonScalarExpr JsonSerializeExpr JsonArrayConstructor JsonIsPredicate ResTarget
+    MultiAssignRef XmlSerialize JsonObjectConstructor
+    """
+)
+_ONE_COLUMN: Final = words(
     """
     generate_series generate_subscripts regexp_split_to_table string_to_table jsonb_array_elements
-    jsonb_array_elements_text json_array_elements json_array_elements_text jsonb_object_keys json_object_keys
-    jsonb_path_query
-    """.split()
+    jsonb_array_elements_text json_array_elements json_array_elements_text jsonb_object_keys
+    json_object_keys jsonb_path_query
+    """
 )
 _NAMED_VALUE: Final = "array_elements"
 _NULLED: Final[Taint] = frozenset((NULLNESS,))
@@ -67,7 +68,7 @@ def _doubtful(tracer: Tracer, found: Taint) -> Taint:
     return found | _NULLED if found else found
 
 
-def _column(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
+def _column(_: Tracer, node: Tree, scope: Scope) -> Taint:
     fields = strings(node.get("fields", ()))
     if fields == ["*"]:
         return scope.all()
@@ -99,6 +100,8 @@ def _operator(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
                 return both | _NULLED if not b else _doubtful(tracer, both)
             if sign in totals.TOTAL_OPERATORS or _is_small(sign, left, right):
                 return both
+            if sign not in totals.OTHER_OPERATORS:  # someone's own: its function may do anything
+                tracer.flows |= both
     return _doubtful(tracer, both)
 
 
@@ -153,6 +156,8 @@ def _cast(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
     source_type = tracer.output(argument, scope).type_oid
     if source_type in totals.WIDENINGS.get(target[0], ()):
         return found
+    if target[0] not in totals.TYPES:  # someone's own: its cast or check may do anything
+        tracer.flows |= found
     return _doubtful(tracer, found)
 
 
@@ -333,8 +338,3 @@ _HANDLERS: Final[dict[str, Callable[[Any, Tree, Scope], Taint]]] = {
     "JsonArrayAgg": _aggregate,
     "XmlExpr": _xml,
 }
-
-
-def arguments_of(calls: Iterable[Tree]) -> list[Tree]:
-    """All arguments of several calls."""
-    return [argument for call in calls for argument in call.get("FuncCall", {}).get("args", ())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gatekeeper.sql.sources import strings
+from gatekeeper.sql.totals import words
 from gatekeeper.sql.tree import Tree
 
 _FIXED: Final = {
@@ -15,11 +16,11 @@ _FIXED: Final = {
     "MergeSupportFunc": "merge_action",
     "XmlSerialize": "xmlserialize",
 }
-_DOUBT: Final = frozenset(
+_DOUBT: Final = words(
     """
-    SQLValueFunction XmlExpr JsonParseExpr JsonScalarExpr JsonSerializeExpr JsonObjectConstructor JsonArrayConstructor
-    JsonArrayQueryConstructor JsonObjectAgg JsonArrayAgg JsonFuncExpr
-    """.split()
+    SQLValueFunction XmlExpr JsonParseExpr JsonScalarExpr JsonSerializeExpr JsonObjectConstructor
+    JsonArrayConstructor JsonArrayQueryConstructor JsonObjectAgg JsonArrayAgg JsonFuncExpr
+    """
 )
 
 

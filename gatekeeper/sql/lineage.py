@@ -1,9 +1,9 @@
-"""Which masked columns an output, a condition or a write may derive from. What is not understood derives from all.
+"""Which masked columns an output, a condition or a write may derive from; what is not understood, from all.
 
-A direct walk of PostgreSQL's own grammar (libpg_query's tree), not sqlglot's lineage: that one names no column at
-all for whole rows, `(c).ssn`, set-returning functions and RETURNING, fails on a quarter of the statements that
-matter, and takes milliseconds. Here everything that an expression mentions counts, whatever is done with it, so that
-a kind of node that is not listed can add doubt but never take any away.
+A direct walk of PostgreSQL's own grammar (libpg_query's tree), not sqlglot's lineage: that one names no
+column at all for whole rows, `(c).ssn`, set-returning functions and RETURNING, fails on a quarter of the
+statements that matter, and takes milliseconds. Here everything that an expression mentions counts, whatever
+is done with it, so that a kind of node that is not listed can add doubt but never take any away.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Scope:
             level = level.parent
         if found or rows or any(doubt):
             return _one(name, found, union([*doubt, *rows]))
-        if name in SYSTEM_COLUMNS or name in self.variables or self._open():
+        if name in SYSTEM_COLUMNS or name in self.variables or self.open():
             return Output(name, CLEAN)
         return Output(name, self.all())
 
@@ -114,14 +114,14 @@ class Scope:
         here = union(item.columns.whole() for item in self.items)
         return here if self.parent is None else union((here, self.parent.all()))
 
-    def _open(self) -> bool:
+    def open(self) -> bool:
         """True where some item may have the column, and none that is masked."""
-        return any(not item.closed for item in self.items) or (
-            self.parent is not None and self.parent._open()
-        )
+        return any(not item.closed for item in self.items) or (self.parent is not None and self.parent.open())
 
 
 def _one(name: str, exact: list[Output], doubt: Taint) -> Output:
     if len(exact) == 1 and not doubt:
         return exact[0]
-    return Output(name, union([*(c.taint for c in exact), doubt]))
+    types = {column.type_oid for column in exact}
+    taint = union([*(column.taint for column in exact), doubt])
+    return Output(name, taint, type_oid=types.pop() if len(types) == 1 else 0)

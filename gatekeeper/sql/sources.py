@@ -52,7 +52,9 @@ _PURE_C: Final = re.compile(
     r"""|split_part|translate|replace|strpos|textic.*|seg.*|isn.*|tablefunc|normal_rand|moddatetime|autoinc"""
 )
 """Functions of known extensions, in C, that look at their arguments alone."""
-_TOKENS: Final = re.compile(r"""U&"|"((?:[^"]|"")*)"|([A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*)""", re.I)
+_TOKENS: Final = re.compile(
+    r"""U&"|"((?:[^"]|"")*)"|([A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*)""", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,23 @@ class Source:
         return frozenset(r.name for r in relations if r is not None) | frozenset(system)
 
     @cached_property
+    def touching(self) -> frozenset[str]:
+        """Names of relations that have masked columns, and of views that look at one in whatever way."""
+        found = set(self.names)
+        views = [
+            r for r in self.catalog.relations.values() if r.definition and r.schema not in SYSTEM_SCHEMAS
+        ]
+        words = {view.oid: words_of(view.definition or "") for view in views}
+        while True:
+            before = len(found)
+            for view in views:
+                seen = words[view.oid]
+                if seen is None or not found.isdisjoint(seen):
+                    found.add(view.name)
+            if len(found) == before:
+                return frozenset(found)
+
+    @cached_property
     def by_relation(self) -> dict[int, Taint]:
         """OID to the masked columns of that relation."""
         found: dict[int, set[Key]] = {}
@@ -119,10 +138,14 @@ class Source:
             found.setdefault(key[0], set()).add(key)
         return {oid: frozenset(keys) for oid, keys in found.items()}
 
+    def alternatives(self, schema: str | None, name: str) -> tuple[Columns, ...]:
+        """The columns of each relation that the name can mean."""
+        return tuple(Columns(self._columns(relation)) for relation in self._candidates(schema, name))
+
     def relation(self, schema: str | None, name: str, *, stale: bool) -> Columns:
         """The columns that a relation of this name may have. `stale`: the name may stand for any relation."""
         candidates = list(self._candidates(schema, name))
-        system = self._system(schema, name, candidates)
+        system = self._system(name, candidates)
         if system is not None:
             return system
         if not candidates:
@@ -154,7 +177,7 @@ class Source:
             found.append(Output(column.name, taint, key, column.base_type_oid))
         return tuple(found)
 
-    def _system(self, schema: str | None, name: str, candidates: list[CatalogRelation]) -> Columns | None:
+    def _system(self, name: str, candidates: list[CatalogRelation]) -> Columns | None:
         """A system view whose value columns are masked, where the catalog has it not."""
         if candidates or name not in SYSTEM_VALUES:
             return None
@@ -189,11 +212,11 @@ class Source:
         """What a function's result may carry beside its arguments, and the user-defined ones it may be."""
         routines = () if schema == "pg_catalog" else self.catalog.routines_named(schema, name)
         taint = union(self.routine(routine) for routine in routines)
-        if _READS_TEXT.fullmatch(name) or (
-            self.uncertain and schema != "pg_catalog" and name not in self.catalog.builtins
+        if (
+            _READS_TEXT.fullmatch(name)
+            or (self.uncertain and schema != "pg_catalog" and name not in self.catalog.builtins)
+            or (not routines and name not in self.catalog.builtins)
         ):
-            taint = self.masked
-        elif not routines and name not in self.catalog.builtins:
             taint = self.masked
         return taint, tuple(routines)
 
@@ -245,7 +268,7 @@ def words_of(code: str) -> frozenset[str] | None:
     return frozenset(found)
 
 
-_DYNAMIC: Final = re.compile(r"\bexecute\b(?!\s+(function|procedure)\b)", re.I)
+_DYNAMIC: Final = re.compile(r"\bexecute\b(?!\s+(function|procedure)\b)", re.IGNORECASE)
 
 
 def is_dynamic(code: str) -> bool:
