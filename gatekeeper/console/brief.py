@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Lines = list[list[Span]]
 
 _DOT: Final[Span] = (" · ", "faint")
+_COSTS: Final = re.compile(r" ?\(cost=[^)]*\)")
 _MOST_PARAMETERS: Final = 8
 _MOST_TABLES: Final = 4
 
@@ -151,7 +153,7 @@ def impact(found: Impact | None, width: int, plan_lines: int = 2) -> Lines:
                 )
             )
         if found.plan:
-            steps = " ← ".join(" ".join(step.split()).removeprefix("->").strip() for step in found.plan)
+            steps = " ← ".join(filter(None, map(_step, found.plan)))
             spans += [("   " if spans else "", ""), (safe(steps), "dim")]
         lines += _at_most(plan_lines, labelled("plan", spans, width), width)
     if found.problem:
@@ -161,6 +163,11 @@ def impact(found: Impact | None, width: int, plan_lines: int = 2) -> Lines:
 
 def _said(label: str, names: Sequence[str], role: str) -> list[Span]:
     return [(f"{label} ", "dim"), (safe(", ".join(names)), role)]
+
+
+def _step(line: str) -> str:
+    """A line of the plan without its arrow and its costs, which say little to a person."""
+    return _COSTS.sub("", " ".join(line.split())).removeprefix("->").strip()
 
 
 def quorum(approval: ApprovalView) -> list[Span]:

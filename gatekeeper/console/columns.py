@@ -103,14 +103,14 @@ def session_panel(seen: SessionView, width: int) -> Lines:
     return lines
 
 
-def statement_line(seen: StatementView, width: int, *, who: bool) -> Lines:
-    """A statement of the stream in one line."""
+def statement_line(seen: StatementView, width: int, *, who: bool, runs: bool) -> Lines:
+    """A statement of the stream in one line; `runs` where its outcome is still to come."""
     glyph, _word, role = VERDICTS.get(seen.verdict, ("?", "", "warn"))
     if seen.verdict == "approve" and seen.outcome is not None:
         role = "warn"
     grant = 0 if not who else 14 if width >= 84 else 11
     if seen.outcome is None:
-        rows: Span = (f"{'…':>7}", "accent")
+        rows: Span = (f"{'…':>7}", "accent") if runs else (f"{'–':>7}", "faint")
     elif is_sqlstate(seen.outcome):
         rows = (f"{seen.outcome:>7}", "bad")
     else:

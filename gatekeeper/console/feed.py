@@ -51,6 +51,7 @@ class Feed:
     def __init__(self, ring: int = RING) -> None:
         self._most = ring
         self._ring: dict[tuple[str, int], StatementView] = {}
+        self._latest: dict[str, int] = {}
         self.cursor = 0
         self.statements: tuple[StatementView, ...] = ()
         """Oldest first; a statement keeps its place when its outcome comes."""
@@ -72,6 +73,14 @@ class Feed:
     def waiting(self) -> tuple[ApprovalView, ...]:
         """Approvals that wait, oldest first."""
         return tuple(a for a in self.approvals if a.state == "waiting")
+
+    def runs(self, statement: StatementView) -> bool:
+        """Whether a statement without an outcome is the last of a session that still lives.
+
+        One that was prepared and never executed has no outcome, ever.
+        """
+        live = any(s.id == statement.session for s in self.sessions)
+        return live and self._latest.get(statement.session, 0) <= statement.n
 
     def approval(self, ident: str) -> ApprovalView | None:
         """An approval by its ID, as it is now."""
@@ -106,6 +115,7 @@ class Feed:
             changed |= Changed.STATEMENTS
         if snapshot.sessions != self.sessions:
             self.sessions = snapshot.sessions
+            self._latest = {s.id: self._latest.get(s.id, 0) for s in snapshot.sessions}
             changed |= Changed.SESSIONS
         if snapshot.approvals != self.approvals:
             self.approvals = snapshot.approvals
@@ -130,9 +140,10 @@ class Feed:
         )
 
     def _keep(self, statements: Iterable[StatementView]) -> None:
-        ring = self._ring
+        ring, latest = self._ring, self._latest
         for statement in statements:
             ring[statement.session, statement.n] = statement
+            latest[statement.session] = max(statement.n, latest.get(statement.session, 0))
         while len(ring) > self._most:
             del ring[next(iter(ring))]
         self.statements = tuple(ring.values())

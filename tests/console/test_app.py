@@ -264,3 +264,16 @@ async def test_one_session_is_replayed_at_once(operator: ScriptedOperator, clock
         await pilot.press("escape")
         await pilot.pause()
         assert "24 sessions" in text_of(app)
+
+
+async def test_another_theme_colours_what_is_in_sight_at_once(
+    operator: ScriptedOperator, opened: Opened
+) -> None:
+    async with opened(operator) as console:
+        strip = console.app.screen.query_one("#stream").render_line(0)  # type: ignore[attr-defined]
+        before = {s.style.color.triplet.hex for s in strip if s.style and s.style.color}
+        console.app.set_theme("gatekeeper-light")
+        await console.poll()
+        strip = console.app.screen.query_one("#stream").render_line(0)  # type: ignore[attr-defined]
+        after = {s.style.color.triplet.hex for s in strip if s.style and s.style.color}
+        assert not before & after

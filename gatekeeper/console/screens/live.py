@@ -21,8 +21,11 @@ from gatekeeper.console.widgets.bars import Hint, Line
 from gatekeeper.console.widgets.rows import Rows
 from gatekeeper.control.operator import SessionView, StatementView
 
-_SESSIONS_WIDE: Final = 52
-_BESIDE: Final = 120
+_SESSIONS_WIDE: Final = 46
+_FLOOD: Final = 100
+"""Statements between two looks that are more than anyone reads."""
+_SKIPPED: Final = 2
+_BESIDE: Final = 132
 """Columns from which the stream is beside the sessions and not below."""
 
 
@@ -68,6 +71,12 @@ class Live(Desk):
         self.paused: tuple[StatementView, ...] | None = None
         """The statements as they were when the stream was paused."""
         self._paused_cursor = 0
+        self._laid_out: tuple[object, ...] = ()
+        self._in_panel: SessionView | None = None
+        self._behind = 0
+        """Snapshots whose statements are not drawn yet."""
+        self._flooded = False
+        self._drawn_cursor = 0
         self._texts: dict[int, str] = {}
 
     def body(self) -> Iterable[Widget]:
@@ -88,6 +97,7 @@ class Live(Desk):
                 yield Line(id="stream-title")
                 yield Rows[StatementView](
                     key=lambda s: (s.session, s.n),
+                    depends=lambda s: (self.only is None, s.outcome is None and self.console.feed.runs(s)),
                     draw=self._statement,
                     empty=[("  no statements", "faint")],
                     id="stream",
@@ -125,13 +135,25 @@ class Live(Desk):
                 changed |= Changed.STATEMENTS
             self._sessions.show(feed.sessions, height=2 if self._beside else 1)
             self._draw_session()
-        if changed & Changed.STATEMENTS:
+        if self._due(changed):
             self._show_statements()
         if changed & (Changed.METRICS | Changed.SESSIONS):
             self._draw_metrics()
         if changed & Changed.NOTICES:
             self._draw_notice()
         self._draw_titles()
+
+    def _due(self, changed: Changed) -> bool:
+        """Whether to draw the stream: in a flood that no one can read, only every third time."""
+        if not changed & Changed.STATEMENTS and not self._behind:
+            return False
+        flood = self.console.feed.cursor - self._drawn_cursor > _FLOOD and self._drawn_cursor > 0
+        if flood and self._behind < _SKIPPED and self._flooded:
+            self._behind += 1
+            return False
+        self._flooded, self._behind = flood, 0
+        self._drawn_cursor = self.console.feed.cursor
+        return True
 
     def tick(self) -> None:
         """Ages grow."""
@@ -145,6 +167,10 @@ class Live(Desk):
 
     def _lay_out(self) -> None:
         feed = self.console.feed
+        new = (self.size, len(feed.sessions), bool(feed.statements), feed.hints)
+        if new == self._laid_out:
+            return
+        self._laid_out = new
         newcomer = bool(feed.hints) and not feed.sessions and not feed.statements
         self.query_one("#main").display = not newcomer
         welcome = self.query_one("#welcome", Static)
@@ -165,7 +191,8 @@ class Live(Desk):
         panel = self.query_one("#session", Static)
         chosen = self._sessions.current
         panel.display = self._beside and chosen is not None
-        if panel.display and chosen is not None:
+        if panel.display and chosen is not None and chosen is not self._in_panel:
+            self._in_panel = chosen
             panel.update(content(joined(columns.session_panel(chosen, _SESSIONS_WIDE - 3))))
 
     def _show_statements(self) -> None:
@@ -231,7 +258,8 @@ class Live(Desk):
         return draw(seen, width, self.console.clock(), chosen=seen.id == self.only)
 
     def _statement(self, seen: StatementView, width: int) -> brief.Lines:
-        return columns.statement_line(seen, width, who=self.only is None)
+        runs = seen.outcome is None and self.console.feed.runs(seen)
+        return columns.statement_line(seen, width, who=self.only is None, runs=runs)
 
     # --- keys -------------------------------------------------------------------------------------------
 

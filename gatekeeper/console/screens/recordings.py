@@ -189,5 +189,5 @@ class Recordings(Desk):
 
 def _columns(width: int) -> tuple[int, int, int, int]:
     """Widths of who, run, database and the reason of the end."""
-    run, database, reason = (18, 14, 26) if width >= 120 else (0, 10, 0)
+    run, database, reason = (18, 11, 22) if width >= 120 else (0, 10, 0)
     return width - 16 - run - database - 30 - reason - 1, run, database, reason

@@ -156,7 +156,7 @@ class RulesScreen(Desk):
         if rule is None:
             last = f"{'hits':>7}  {'last':>8} " if item.name else ""
             return [[*fit_spans([(f" {item.name}", "key")], width - len(last)), (last, "faint")]]
-        name, action = (26, 22) if width >= 100 else (20, 14)
+        name, action = (24, 32) if width >= 120 else (22, 20) if width >= 100 else (20, 14)
         glyph, role = _ACTIONS.get(rule.action, (" ", "mask" if rule.kind == "mask" else ""))
         ago = (
             ""

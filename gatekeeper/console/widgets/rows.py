@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_KEPT = 500
+
 Draw = Callable[[T, int], Sequence[Sequence[Span]]]
 """An item and a width in cells → its lines, as many as the list gives to each row."""
 
@@ -82,9 +84,14 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         height: int = 1,
         skip: Callable[[T], bool] | None = None,
         empty: Sequence[Span] = (),
+        depends: Callable[[T], Hashable] | None = None,
         id: str | None = None,  # noqa: A002
     ) -> None:
+        """`depends` says on what a row depends besides its item and the width; with it, rows are kept."""
         super().__init__(id=id)
+        self._depends = depends
+        self._kept: dict[tuple[Hashable, ...], tuple[T, list[Strip]]] = {}
+        self._base: Style | None = None
         self.items: Sequence[T] = ()
         self.cursor = 0
         self.following = False
@@ -232,10 +239,29 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         if event.chain == 2:
             self.action_choose()
 
+    def notify_style_update(self) -> None:
+        """Other colours: nothing that was kept holds."""
+        super().notify_style_update()
+        self._base = None
+        self._kept.clear()
+
+    def _strips(self, item: T, width: int, base: Style) -> list[Strip]:
+        if self._depends is None:
+            return [strip(self.app, line, width, base) for line in self._draw(item, width)]
+        key = (self._key(item), width, self._depends(item))
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] is item:
+            return kept[1]
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.clear()
+        strips = [strip(self.app, line, width, base) for line in self._draw(item, width)]
+        self._kept[key] = (item, strips)
+        return strips
+
     def render_line(self, y: int) -> Strip:
         """Draw one line of what is in sight."""
         width = self.scrollable_content_region.width
-        base = self.rich_style
+        base = self._base = self._base or self.rich_style
         app: App[object] = self.app
         if self._heading is not None and y == 0:
             return strip(app, self._heading(width), width, base)
@@ -245,10 +271,11 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         index, part = divmod(line + int(self.scroll_offset.y), self.row_height)
         if index >= len(self.items):
             return Strip.blank(width, base)
+        if index != self.cursor or self._skip(self.items[index]):
+            strips = self._strips(self.items[index], width, base)
+            return strips[part] if part < len(strips) else Strip.blank(width, base)
         lines = self._draw(self.items[index], width)
         spans = lines[part] if part < len(lines) else ()
-        if index != self.cursor or self._skip(self.items[index]):
-            return strip(app, spans, width, base)
         if app.no_color:
             over = Style(reverse=True) if self.has_focus else None
             return strip(app, spans, width, base, over)
