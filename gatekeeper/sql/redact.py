@@ -29,6 +29,8 @@ _BEGINS_A_SECRET: Final = re.compile(
     r"passw|\bconnection\b|\boptions\b|dblink|\b(?:create|alter)\b.{0,200}?\b(?:role|user|group)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_QUOTE: Final = re.compile(r"['\"$]")
+_REST_OF_WORD: Final = re.compile(r"\w*[\s=:/*-]*")
 _SECRET_OPTION: Final = re.compile(r"passw|passphrase|secret|token", re.IGNORECASE)
 
 _KEY_VALUE: Final = re.compile(
@@ -89,13 +91,11 @@ def _cut(sql: str) -> str:
     found = _BEGINS_A_SECRET.search(sql)
     if found is None:
         return _plain(sql)
-    quote = re.compile(r"['\"$]").search(sql, found.end())
-    after_word = re.compile(r"\w*\W*").match(sql, found.end())
-    end = found.end() if after_word is None else after_word.end()
-    return (
-        sql[: end if quote is None or "passw" in found[0].lower() else quote.start()].rstrip("'\"$")
-        + REDACTED
-    )
+    quote = _QUOTE.search(sql, found.end())
+    if quote is not None and "passw" not in found[0].lower():
+        return sql[: quote.start()] + f"'{REDACTED}'"
+    word = _REST_OF_WORD.match(sql, found.end())
+    return sql[: found.end() if word is None else word.end()] + f"'{REDACTED}'"
 
 
 def _scan(sql: str) -> list[_Token] | None:
@@ -153,9 +153,9 @@ def _replaced(tokens: Sequence[_Token], depth: int) -> Iterator[tuple[_Token, st
             and token.name not in ("NULL_P", "ASCII_61")
             and token.text != ";"
         ):
-            yield token, REDACTED  # a password without quotes, or in the wrong ones
+            yield token, f"'{REDACTED}'"  # a password without quotes, or in the wrong ones
         elif role and last.name == "ASCII_61" and before.name == "PASSWORD":
-            yield token, REDACTED
+            yield token, f"'{REDACTED}'"
         before, last = last, token
 
 

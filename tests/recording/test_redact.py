@@ -84,7 +84,7 @@ def test_no_password_is_left(sql: str, shown: str | None) -> None:
     assert "[REDACTED]" in clean
     if shown is not None:
         assert clean == shown
-    assert redact_sql(clean).count("[REDACTED]") >= clean.count("[REDACTED]")
+    assert redact_sql(clean) == clean
 
 
 @pytest.mark.parametrize(
