@@ -172,13 +172,16 @@ def _claims(table: Table) -> Mapping[str, tuple[str, ...]]:
     return claims
 
 
-def _flattened(values: Mapping[str, object], before: str = "") -> Iterable[tuple[str, object]]:
+def _flattened(values: Mapping[str, object]) -> Iterable[tuple[str, object]]:
     """A table in the table is TOML's own reading of a dotted key, and means the claim at that path."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flattened(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
+    waiting = [("", values)]
+    while waiting:
+        before, table = waiting.pop(0)
+        for key, value in table.items():
+            if isinstance(value, dict) and value:
+                waiting.append((f"{before}{key}.", value))
+            else:
+                yield f"{before}{key}", value
 
 
 def _claim_glob(value: object) -> str | None:

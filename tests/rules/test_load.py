@@ -306,6 +306,13 @@ def test_a_dotted_claim_may_be_quoted_or_nested() -> None:
     assert quoted.claims == {"kubernetes.io.namespace": ("prod",), "kubernetes.pod.name": ("x*",)}
 
 
+def test_a_claim_may_be_nested_as_deep_as_a_file_can_say() -> None:
+    grant = "[[grant]]\nname = 'g'\nissuer = 'github'\ndatabases = ['app']\n"
+    deep = rules(f"{grant}claims.{'.'.join('a' * 3000)} = 'x'").grant("g")
+    assert deep is not None
+    assert list(deep.claims.values()) == [("x",)]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
