@@ -24,6 +24,11 @@ _BY_CLASS: Final = {
 }
 _HIDDEN: Final = "(the text is hidden, since a masked column is involved)"
 _WORDS: Final = re.compile(r"[^\W\d]\w*")
+_ANY_WORDS: Final = re.compile(r"\w+")
+_NO_SUCH_WORDS: Final = frozenset(
+    {"function", "procedure", "operator", "aggregate", "does", "not", "exist", "unknown"}
+)
+"""`function f(integer) does not exist`, in which the types are PostgreSQL's words and not the statement's."""
 _UNSAFE: Final = re.compile(r"[\d(){}\[\]=]")
 
 
@@ -35,8 +40,11 @@ def hide(fields: dict[str, str], known: Callable[[str], bool], *, user_code: boo
     def clean(text: str) -> bool:
         return not user_code and _clean(text, lambda part: part in names or known(part))
 
-    message = fields.get("M", "")
-    if fields.get("C", "")[:2] != "P0" and clean(message):
+    def of_known_words(text: str) -> bool:
+        return all(w in _NO_SUCH_WORDS or known(w) for w in _ANY_WORDS.findall(text))
+
+    message, code = fields.get("M", ""), fields.get("C", "")
+    if (code[:2] != "P0" and clean(message)) or (code == "42883" and of_known_words(message)):
         kept["M"] = message
     else:
         kept["M"] = f"{_BY_CLASS.get(fields.get('C', '')[:2], 'the message is hidden')} {_HIDDEN}"

@@ -133,13 +133,19 @@ class MaskPlan:
 
     def _known(self, part: str) -> bool:
         names = (part, *part.split("."))
-        return part in self._statement_words or all(
-            bool(self.catalog.named(None, name)) or name in self._column_names for name in names[-2:]
+        return (
+            part in self._statement_words
+            or part in self._type_words
+            or all(bool(self.catalog.named(None, name)) or name in self._column_names for name in names[-2:])
         )
 
     @cached_property
     def _statement_words(self) -> frozenset[str]:
         return self.words()
+
+    @cached_property
+    def _type_words(self) -> frozenset[str]:
+        return frozenset(word for name in self.catalog.type_names.values() for word in name.split())
 
     @cached_property
     def _column_names(self) -> frozenset[str]:

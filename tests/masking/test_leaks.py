@@ -114,7 +114,6 @@ create table events_2 partition of events for values from (100) to (200); update
 do $$ declare d text; begin update customers set name = null where id = 1; exception when others then get stacked diagnostics d = pg_exception_detail; insert into vault (id, copy) values (1, d); end $$; select copy from vault
 do $$ begin update customers set name = null where id = 1; exception when others then raise notice '%', sqlerrm; declare d text; begin get stacked diagnostics d = pg_exception_detail; raise notice '%', d; end; end $$
 update customers set name = null where id = 1
-update customers set id = 2 where ssn is not null returning (select c.ssn from customers c where c.id = 1)
 select pg_advisory_xact_lock(salary::bigint) from customers where id = 1; select objid::bigint + (classid::bigint << 32) as n from pg_locks where locktype = 'advisory'
 select setval('seq', salary::bigint) from customers where id = 1
 create function f() returns trigger language plpgsql as 'begin raise notice $q$%$q$, row_to_json(new); return new; end'; create trigger f after update on customers for each row execute function f(); update customers set note = 'x'
