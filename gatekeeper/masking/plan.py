@@ -284,10 +284,10 @@ class _Planner:
 
     def statement(self, facts: StatementFacts) -> Traced:
         source = self.masks.source(self.catalog)
+        source.uncertain = self.uncertain
         if self._harmless(facts, source.touching):
             self._after(facts)
             return Traced(Columns(()), touches=False, user_code=False)
-        source.uncertain = self.uncertain
         tracer = Tracer(source, frozenset(self.renamed), self.masks.absorbing)
         statements = Statements(tracer, harmless_triggers=self.harmless_triggers)
         copy: CopyOptions | None = None

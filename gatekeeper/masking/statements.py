@@ -20,6 +20,14 @@ from gatekeeper.sql.writes import WRITERS
 
 _NOTHING: Final = Columns(())
 _ANYTHING: Final = Item(None, Columns((), CLEAN))
+_MAKERS: Final = frozenset(
+    {
+        "DefineStmt", "CreateCastStmt", "CreateEventTrigStmt", "CreateOpClassStmt", "CreateConversionStmt",
+        "CreateDomainStmt", "AlterDomainStmt", "CreateTransformStmt", "CreatePLangStmt", "AlterOperatorStmt",
+        "AlterTypeStmt", "CreateRangeStmt",
+    }
+)  # fmt: skip
+"""Statements that name functions which will run where no one sees them called."""
 _QUERIES: Final = frozenset({"SelectStmt", *WRITERS})
 _CAUGHT: Final = frozenset({"stacked", "sqlerrm"})
 
@@ -66,8 +74,9 @@ class Statements:
         handler = _HANDLERS.get(kind)
         if handler is not None:
             return handler(self, node, scope)
-        found = self.tracer.nested(node, scope.below([_ANYTHING])) | self._routines_in(node)
-        self.tracer.flows |= found
+        self.tracer.flows |= self.tracer.nested(node, scope.below([_ANYTHING]))
+        if kind in _MAKERS:
+            self.tracer.flows |= self._routines_in(node)
         return _NOTHING
 
     def inner(self, wrapped: Tree, scope: Scope) -> Columns:

@@ -109,6 +109,42 @@ select o.note, s.* from orders o left join (select id, ssn as note from customer
 """.strip().split("\n")
 
 REFUSED_OR_MASKED = """
+prepare q as select ssn from customers; create table x as execute q; select ssn || '' from x
+copy (update customers set note = 'x' returning ssn, note || ssn) to stdout
+select ((select c from customers c where id = 1)).ssn
+select (c.*)::text from customers c
+select array_to_string(array(select ssn from customers), ',')
+alter table orders add column z text default ssn_of(1); select z from orders
+create aggregate first_of(int) (sfunc = int4pl, stype = int, finalfunc = ssn_of); select first_of(1)
+create operator @@@ (function = ssn_of, rightarg = int); select @@@ 1
+create domain d as int check (ssn_of(value) = 'Kanarie-SSN-7781'); select 1::d, ssn_of(1)
+create table x (id int, z text default ssn_of(1)); insert into x (id) values (1); select z from x
+create view x as select ssn_of(1) as z; select z from x
+create function g() returns text language sql as 'select ssn_of(1)'; select g()
+create function g() returns table (a text) language plpgsql as 'begin return query select c.ssn from customers c; end'; select * from g()
+create procedure g() language plpgsql as 'begin insert into vault (id, copy) select 1, ssn from customers where id = 1; end'; call g(); select copy from vault
+create trigger g after insert on orders for each row execute function suppress_redundant_updates_trigger(); select ssn || '' from customers
+merge into vault v using customers c on v.id = c.id when not matched then insert (id, copy) values (c.id, c.ssn) returning copy
+with x as (insert into vault (id, copy) select id, lower(ssn) from customers returning *) select copy from x
+insert into vault (id, copy) values (1, 'x') on conflict (id) do nothing returning (select ssn from customers where id = 1)
+select string_agg(x::text, '') from (select * from customers) x
+select jsonb_pretty(to_jsonb(array_agg(c))) from customers c
+select l.x from customers c cross join lateral (values (c.ssn), (c.email)) l(x)
+select t.* from customers c, lateral (select c.*) t
+select name from (select ssn as name from customers) c
+select upper(name) from (select ssn as name from customers) c
+select n from (select ssn from customers) c(n)
+select x.column1 from (values ((select ssn from customers where id = 1))) x
+select c.ssn from orders o right join customers c using (id)
+select j.ssn from (orders o join customers c on o.customer_id = c.id) j(a, b, t, n, at, i, nm, ssn)
+select ssn from customers for update
+select first_value(c) over (order by id) from customers c
+select public.ssn_of(1), pg_catalog.upper(ssn) from customers
+select operator(pg_catalog.-) 1, ssn operator(pg_catalog.||) 'x' from customers
+select s from rows from (ssn_of(1), generate_series(1, 2)) as r(s, g)
+select * from ssn_of(1) as s
+select steal() as a, name from customers
+select lower(steal()), upper(ssn_of(id)) from customers
 create table events_2 partition of events for values from (100) to (200); update events set id = 150; select ssn from events_2
 create table events_2 partition of events for values from (100) to (200); update events set id = 150; select * from events_2
 do $$ declare d text; begin update customers set name = null where id = 1; exception when others then get stacked diagnostics d = pg_exception_detail; insert into vault (id, copy) values (1, d); end $$; select copy from vault

@@ -92,6 +92,13 @@ explain (format json) select * from orders
 prepare z as select id, name from customers where id = $1
 lock table customers in share mode
 truncate vault
+grant execute on function ssn_of(int) to public
+alter function ssn_of(int) cost 50
+comment on function steal() is 'x'
+drop function steal()
+create domain z as text check (value <> '')
+create type z as (a int, b text)
+create aggregate z(int) (sfunc = int4pl, stype = int)
 comment on column customers.ssn is 'secret'
 grant select on customers to public
 analyze customers
