@@ -8,9 +8,12 @@ that a reload or a DDL holds from the next statement on; `epoch` tells a session
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from postgast import PgQueryError, normalize
 
 from gatekeeper.masking.plan import MaskPlan, plan, unknown
 from gatekeeper.masking.resolve import MaskSet, resolve
@@ -24,6 +27,13 @@ from gatekeeper.sql.facts import extract
 _MOST_CACHED: Final = 4096
 _LONGEST_CACHED: Final = 65_536
 """Characters; a longer text is judged anew each time."""
+_LONGEST_SHAPE: Final = 8_192
+_PLAIN_TAGS: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
+_PLAIN_FUNCTIONS: Final = frozenset(
+    ("avg", "coalesce", "count", "greatest", "least", "length", "lower", "max", "min", "now", "sum", "upper")
+)
+_SPEAKING: Final = re.compile(r"\bby\b|\[|\breg[a-z]+\b|::", re.IGNORECASE)
+"""Where a literal may be more than a value: ORDER BY 1, x[1], 'orders'::regclass."""
 
 _WITHDRAWN: Final = Verdict(
     Action.REJECT, refusal=Refusal("42501", "the grant was withdrawn", hint="Log in again.")
@@ -35,6 +45,7 @@ class Judgement:
     """What a query string contains and what becomes of it."""
 
     facts: Facts
+    """Its texts may be those of another statement of the same shape: only the literals differ."""
     verdict: Verdict | Undecided
     plan: MaskPlan
     epoch: int
@@ -112,6 +123,9 @@ class Judge:
         self._grant: GrantRules | None = None
         self._masks: MaskSet
         self._cache: dict[str, Judgement] = {}
+        self._shapes: dict[str, Judgement] = {}
+        """By text with its literals taken out, for statements of which no fact depends on a literal."""
+        self._by_shape = False
         self._epoch = 0
 
     @property
@@ -140,6 +154,8 @@ class Judge:
             hash_key=self._hash_key,
         )
         self._cache.clear()
+        self._shapes.clear()
+        self._by_shape = not any(guard.pattern for guard in self._rules.guards)
         self._epoch += 1
 
     def judge(
@@ -155,6 +171,9 @@ class Judge:
         epoch = self.epoch
         plain = not uncertain and estimates is None
         if plain and (found := self._cache.get(sql)) is not None and now < found.valid_until:
+            return found
+        shape = _shape(sql) if plain and self._by_shape else None
+        if shape is not None and (found := self._shapes.get(shape)) is not None and now < found.valid_until:
             return found
         assert self._rules is not None
         assert self._catalog is not None
@@ -180,15 +199,18 @@ class Judge:
         until = valid_until(self._rules, now)
         judgement = Judgement(facts, verdict, masks, epoch, until, uncertain)
         if plain and not self._grant.require_reason and len(sql) <= _LONGEST_CACHED:
-            self._keep(sql, judgement)
+            if shape is not None and _is_plain(judgement):
+                self._keep(self._shapes, shape, judgement)
+            else:
+                self._keep(self._cache, sql, judgement)
         return judgement
 
-    def _keep(self, sql: str, judgement: Judgement) -> None:
-        cache = self._cache
+    @staticmethod
+    def _keep(cache: dict[str, Judgement], text: str, judgement: Judgement) -> None:
         if len(cache) >= _MOST_CACHED:
             for old in list(cache)[: _MOST_CACHED // 4]:
                 del cache[old]
-        cache[sql] = judgement
+        cache[text] = judgement
 
     def unknown(self) -> MaskPlan:
         """The plan for results of which nobody knows the statement."""
@@ -214,6 +236,34 @@ class Judge:
 
 
 JudgeFor = Callable[[str, str], Judge]
+
+
+def _shape(sql: str) -> str | None:
+    """The text without its literals; None where a literal may be more than a value."""
+    if len(sql) > _LONGEST_SHAPE or _SPEAKING.search(sql) is not None:
+        return None
+    try:
+        return normalize(sql)
+    except (PgQueryError, UnicodeEncodeError, ValueError):
+        return None  # it is judged as a whole, and there the error is told
+
+
+def _is_plain(judgement: Judgement) -> bool:
+    """Whether the same judgement holds for every statement of the same shape, whatever its literals."""
+    verdict, statements = judgement.verdict, judgement.facts.statements
+    return (
+        len(statements) == 1
+        and isinstance(verdict, Verdict)
+        and verdict.refusal is None
+        and verdict.hold is None
+        and judgement.plain
+        and not judgement.changes_catalog
+        and not judgement.dynamic
+        and judgement.reason is None
+        and not statements[0].settings
+        and _PLAIN_TAGS.issuperset(judgement.tags)
+        and all(f.name in _PLAIN_FUNCTIONS for f in statements[0].functions)
+    )
 
 
 def _stricter(verdict: Verdict, masks: MaskPlan) -> Verdict:

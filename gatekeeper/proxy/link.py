@@ -184,7 +184,7 @@ class Link:
         if session.to_client:
             parts, session.to_client = session.to_client, []
             self._client.write(parts[0] if len(parts) == 1 else b"".join(parts))
-        if session.events:
+        if session.events or session.gated:
             events, session.events = session.events, []
             self._record(events)
         if session.to_server:

@@ -20,7 +20,7 @@ class UnsettledError(Exception):
 class Slot(Generic[T]):
     """One meaning of a name; `value` is None where the name is gone."""
 
-    __slots__ = ("_previous", "_table", "name", "segment", "settled", "value")
+    __slots__ = ("_table", "name", "previous", "segment", "settled", "value")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Slot(Generic[T]):
         previous: Slot[T] | None,
     ) -> None:
         self._table = table
-        self._previous = previous
+        self.previous = previous
         self.name = name
         self.value = value
         self.segment = segment
@@ -40,7 +40,7 @@ class Slot(Generic[T]):
     def confirm(self) -> None:
         """The server took it."""
         self.settled = True
-        self._previous = None
+        self.previous = None
         if self.value is None and self._table.get(self.name) is self:
             del self._table[self.name]
 
@@ -48,10 +48,10 @@ class Slot(Generic[T]):
         """The server refused or skipped it. Later slots of the name have to be taken back first."""
         if self.settled or self._table.get(self.name) is not self:
             return
-        if self._previous is None:
+        if self.previous is None:
             del self._table[self.name]
         else:
-            self._table[self.name] = self._previous
+            self._table[self.name] = self.previous
 
 
 class Names(Generic[T]):
@@ -86,6 +86,13 @@ class Names(Generic[T]):
         for name in [n for n, slot in self._slots.items() if slot.settled and n not in keep]:
             del self._slots[name]
 
-    def settled_items(self) -> list[tuple[bytes, T]]:
-        """Names whose meaning is sure."""
-        return [(n, s.value) for n, s in self._slots.items() if s.settled and s.value is not None]
+    def values(self) -> list[T]:
+        """All that any name stands for, or may come to stand for again."""
+        found = []
+        for newest in self._slots.values():
+            slot: Slot[T] | None = newest
+            while slot is not None:
+                if slot.value is not None:
+                    found.append(slot.value)
+                slot = slot.previous
+        return found

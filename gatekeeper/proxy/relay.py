@@ -245,7 +245,7 @@ class Relay:
         run = entry.run
         if run is None:
             return
-        if not run.columns:
+        if not run.columns or entry.kind == EXECUTE:
             run.columns = tuple(f.name for f in fields)
             self._sample_left = self._record_rows - len(run.sample) if fields else 0
         if self._masker is not None:
@@ -256,8 +256,8 @@ class Relay:
         if not self._row_known:
             entry = self._session.pending.head
             portal = entry.portal if entry is not None and entry.kind == EXECUTE else None
-            if entry is not None and portal is not None and portal.fields is not None:
-                self._begin_rows(entry, portal.fields)
+            if entry is not None and portal is not None and portal.shape is not None:
+                self._begin_rows(entry, portal.shape)
         return self._row_known
 
     def _end_rows(self) -> None:
@@ -309,7 +309,6 @@ class Relay:
             entry.portal.fields = fields
         elif entry.prepared is not None:
             entry.prepared.fields = fields
-            entry.prepared.fields_epoch = entry.prepared.judgement.epoch
         return b"" if entry.injected else None
 
     def _parameter_description(self, data: bytes, position: int, end: int, now: float) -> bytes | None:
@@ -377,21 +376,27 @@ class Relay:
         if entry.kind == QUERY:
             entry.index += 1
         else:
-            self._session.pending.pop()
-            self._closes(run, now)
+            self._executed(now)
         return replaced
+
+    def _executed(self, now: float) -> None:
+        """An Execute is answered. Of a portal that is read in pages, each page has an outcome."""
+        entry = self._popped(EXECUTE)
+        if entry.run is not None:
+            entry.run.closed = False
+        self._closes(entry.run, now)
 
     def _empty_query(self, data: bytes, position: int, end: int, now: float) -> bytes | None:
         entry = self._session.pending.head
         if entry is not None and entry.kind == EXECUTE:
-            self._session.pending.pop()
-            self._closes(entry.run, now)
+            self._executed(now)
         return None
 
     def _portal_suspended(self, data: bytes, position: int, end: int, now: float) -> bytes | None:
         entry = self._popped(EXECUTE)
         self._end_rows()
         if entry.run is not None:
+            entry.run.closed = False
             self.close_run(entry.run, "suspended", now)
         return None
 
@@ -433,6 +438,9 @@ class Relay:
         self._last_run = None
         self._end_rows()
         self._copy = None
+        if end != position + HEADER_BYTES + 1:
+            raise ProtocolError("malformed ReadyForQuery")
+        session.pending.copy_in = False
         status = chr(data[position + HEADER_BYTES])
         if status != "I" and self.status == "I":
             self.transaction_started_at = now
@@ -511,6 +519,8 @@ class Relay:
         elif (plan := self._plan(entry)) is not None and plan[0].touches:
             replaced = backend.fields_message(b"E", plan[0].clean_error(fields), self._encoding)
         run = entry.run or (self._last_run if entry.kind == SYNC else None)
+        if entry.kind == DESCRIBE and entry.portal is not None:
+            run = entry.portal.run  # its Execute will never be answered
         if run is not None:
             run.outcome = [code]
             run.rows = None

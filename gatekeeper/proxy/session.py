@@ -44,7 +44,7 @@ from gatekeeper.proxy.pending import (
     Pending,
 )
 from gatekeeper.proxy.relay import Relay
-from gatekeeper.proxy.statements import Portal, Prepared, Run, with_formats
+from gatekeeper.proxy.statements import Portal, Prepared, Run
 from gatekeeper.proxy.wire import frontend
 from gatekeeper.proxy.wire.backend import notice_response
 from gatekeeper.proxy.wire.framing import SESSION_TYPES, FrontendFrames
@@ -111,7 +111,9 @@ class Session:
         """The record that the waiting message opened."""
         self._approval: Approval | None = None
         self._cancelled = False
-        self._cancelling = False
+        self._cancelling = 0
+        """Cancel requests that the server has not taken yet."""
+        self._warned = False
         self._failure: Refusal | None = None
         """Set where the record of a held statement could not be committed."""
         self._handlers: Mapping[int, Callable[[bytes, float], None]] = {
@@ -183,12 +185,12 @@ class Session:
             return False
         if self.closed or self.pending.head is None:
             return False
-        self._cancelling = True
+        self._cancelling += 1
         return True
 
     def cancel_ends(self, now: float) -> None:
         """The server has taken the cancel request."""
-        self._cancelling = False
+        self._cancelling -= 1
         self._pump(now)
 
     def end(self, refusal: Refusal, reason: str) -> None:
@@ -266,7 +268,7 @@ class Session:
     @property
     def blocked(self) -> bool:
         """Nothing more is taken from the client now."""
-        return self._blocked is not None or self._cancelling
+        return self._blocked is not None or self._cancelling > 0
 
     # --- the pump ---------------------------------------------------------------------------------------
 
@@ -302,6 +304,7 @@ class Session:
             self._run = None
             self._approval = None
             self._cancelled = False
+            self._warned = False
             self._failure = None
 
     def _finish(self, reason: str, refusal: Refusal | None) -> None:
@@ -314,6 +317,11 @@ class Session:
         """The server will never answer this: what it would have changed stays as it was."""
         for _, slot in reversed(entry.slots):
             slot.revert()
+        if entry.kind == DESCRIBE:
+            if entry.portal is not None:
+                entry.portal.described = False
+            elif entry.prepared is not None:
+                entry.prepared.described_epoch = -1
         if entry.run is not None:
             self.relay.close_run(entry.run, "skipped")
 
@@ -399,8 +407,9 @@ class Session:
             return verdict.refusal
         if self._failure is not None:
             return self._failure
-        approval, self._approval = self._approval, None
-        if approval is None:
+        approval = self._approval
+        if not self._warned:
+            self._warned = True
             for warning in verdict.warnings:
                 self.relay.notice(notice_response(warning, severity="WARNING", sqlstate="01000"))
         if verdict.hold is None:
@@ -408,6 +417,7 @@ class Session:
         # Where the rules changed while it waited and now another guard asks, people are asked again.
         if approval is not None and (approval.state != "approved" or approval.request.hold == verdict.hold):
             return _refusal_of(approval, cancelled=self._cancelled)
+        self._approval = None
         request = HoldRequest(
             self.info, run.n, run.sql, params, judgement.tags, verdict.guards, verdict.hold, self.reason,
             self.relay.transaction_started_at, self.relay.transaction_statements,
@@ -438,10 +448,14 @@ class Session:
             self._refuse_unread(sql, _REFUSED_QUERY, Entry(QUERY))
             return
         judgement = self._judge(sql, now)
+        self._segment += 1
+        if self._run is None:
+            # What has to wait for a name waits before its record is opened: record and message go together.
+            for statement in () if judgement.plain else judgement.facts.statements:
+                self._plan_by_name(statement, now)
         run = self._run or self._open(sql, judgement, now, "simple")
         run.judgement = judgement
         entry = Entry(QUERY, run=run)
-        self._segment += 1
         refusal = self._settled_verdict(run, judgement, None, now)
         if refusal is None and not judgement.plain:
             refusal = self._names_in(judgement, entry, now)
@@ -469,10 +483,10 @@ class Session:
         if judgement.reason is not None:
             self.reason = judgement.reason
         if judgement.hides_names:
-            for _, portal in self.portals.settled_items():
+            for portal in self.portals.values():
                 portal.doubtful = True
             if judgement.dynamic:
-                for _, prepared in self.prepared.settled_items():
+                for prepared in self.prepared.values():
                     prepared.doubtful = True
 
     def _names_in(self, judgement: Judgement, entry: Entry, now: float) -> Refusal | None:
@@ -496,11 +510,11 @@ class Session:
             if plan is not None:
                 run.plans[index] = plan
             if statement.prepares is not None:
-                made = Prepared(statement.text, judgement, self.uncertain, index=index)
+                made = Prepared(statement.text, judgement, self.uncertain, by_sql=True, index=index)
                 slot = self.prepared.set(self._name(statement.prepares), made, self._segment)
                 entry.slots.append((index, slot))
             if statement.declares is not None:
-                cursor = Portal(judgement, None, index=index)
+                cursor = Portal(statement.text, judgement, None, index=index)
                 entry.slots.append(
                     (index, self.portals.set(self._name(statement.declares), cursor, self._segment))
                 )
@@ -513,7 +527,7 @@ class Session:
             if target is None:
                 return Refusal("26000", f'prepared statement "{statement.executes}" does not exist')
             if target.judgement.epoch != self.judge.epoch:
-                target.judgement = self._judge(target.sql, now)
+                target.judgement, target.index = self._judge(target.sql, now), 0
                 verdict = target.judgement.verdict
                 if isinstance(verdict, Verdict) and verdict.action not in (Action.ALLOW, Action.WARN):
                     return verdict.refusal or Refusal(
@@ -554,7 +568,7 @@ class Session:
             return
         ends_run = _ends_run(judgement)
         prepared = Prepared(
-            sql, judgement, self.uncertain, n=run.n, opened_at=now, opened_verdict=verdict,
+            sql, judgement, self.uncertain, run=run, opened_verdict=verdict,
             parameter_types=parse.type_oids, ends_run=ends_run,
         )  # fmt: skip
         entry = Entry(PARSE, run=run, prepared=prepared)
@@ -591,7 +605,14 @@ class Session:
             self._refuse(run, refusal, _REFUSED_PARSE, Entry(BIND))
             return
         portal = Portal(
-            judgement, prepared, run, bind.result_formats, ends_run=prepared.ends_run, index=prepared.index
+            prepared.sql,
+            judgement,
+            prepared,
+            run,
+            bind.result_formats,
+            ends_run=prepared.ends_run,
+            index=prepared.index,
+            doubtful=prepared.doubtful,
         )
         entry = Entry(BIND, run=run, portal=portal)
         entry.slots.append((0, self.portals.set(bind.portal[:_NAME_BYTES], portal, self._segment)))
@@ -611,18 +632,18 @@ class Session:
             return judgement
         fresh = self._judge(prepared.sql, now, params)
         if self._estimates is None:
-            prepared.judgement, prepared.uncertain = fresh, self.uncertain
+            prepared.judgement, prepared.index, prepared.uncertain = fresh, 0, self.uncertain
         return fresh
 
     def _bound(
         self, prepared: Prepared, judgement: Judgement, params: tuple[str | None, ...], now: float
     ) -> Run:
         """The record of this execution: the one that Parse opened, if it still says what is true."""
-        n, prepared.n = prepared.n, 0
-        if n and judgement.verdict == prepared.opened_verdict:
-            self.events.append(StatementBound(now, self.info.id, n, params))
-            self._run = Run(n, prepared.opened_at, judgement, started_at=now, sql=prepared.sql)
-            return self._run
+        run, prepared.run = prepared.run, None
+        if run is not None and judgement.verdict == prepared.opened_verdict:
+            self.events.append(StatementBound(now, self.info.id, run.n, params))
+            self._run = run
+            return run
         return self._open(prepared.sql, judgement, now, "extended", params=params)
 
     def _describe(self, message: bytes, now: float) -> None:
@@ -631,8 +652,12 @@ class Session:
         name = target.name[:_NAME_BYTES]
         if target.kind == "S":
             entry.prepared = self.prepared.get(name, self._segment)
+            if entry.prepared is not None:
+                entry.prepared.described_epoch = self.judge.epoch
         else:
             entry.portal = self.portals.get(name, self._segment)
+            if entry.portal is not None:
+                entry.portal.described = True
         self._send(message, entry)
 
     def _execute(self, message: bytes, now: float) -> None:
@@ -648,13 +673,15 @@ class Session:
         if judgement.epoch != self.judge.epoch:
             refusal = self._judged_again(portal, now)
             if refusal is not None:
-                run = self._open(judgement.facts.sql, portal.judgement, now, "extended")
+                run = self._open(portal.sql, portal.judgement, now, "extended")
                 self._refuse(run, refusal, _REFUSED_PARSE, Entry(EXECUTE))
                 return
             judgement = portal.judgement
-        run = portal.run or self._run or self._open(judgement.facts.sql, judgement, now, "extended")
+        run = portal.run or self._run or self._open(portal.sql, judgement, now, "extended")
         entry = Entry(EXECUTE, run=run, portal=portal)
-        if not judgement.plain:
+        if portal.doubtful:
+            run.plans[0] = self.judge.unknown(), 0
+        elif not judgement.plain and portal.prepared is not None and not portal.prepared.by_sql:
             refusal = self._names_in(judgement, entry, now)
             if refusal is not None:
                 self._refuse(run, refusal, _REFUSED_PARSE, entry)
@@ -663,14 +690,14 @@ class Session:
             # The portal is executed again: it gives what is left of it, under the same record.
             run.closed = False
         run.ends_run = portal.ends_run
-        if self._shape(portal) is None:
+        if not self._is_described(portal):
+            portal.described = True
             self._send(frontend.describe("P", raw), Entry(DESCRIBE, portal=portal, injected=True))
         self._send(message, entry, gate=portal.run is None)
 
     def _judged_again(self, portal: Portal, now: float) -> Refusal | None:
         """A portal that was bound under older rules is judged before it runs."""
-        sql = portal.judgement.facts.sql
-        fresh = self._judge(sql, now, undecided=True)
+        fresh = self._judge(portal.sql, now, undecided=True)
         before, portal.judgement = portal.judgement.verdict, fresh
         if portal.run is not None:
             portal.run.judgement = fresh
@@ -683,13 +710,16 @@ class Session:
             return Refusal("42501", "the rules changed after this was bound", hint="Bind it again.")
         return None
 
-    def _shape(self, portal: Portal) -> tuple[object, ...] | None:
-        """The portal's fields, where they are known for sure; None: the server has to be asked."""
-        if portal.fields is None and portal.prepared is not None:
-            prepared = portal.prepared
-            if prepared.fields is not None and prepared.fields_epoch == self.judge.epoch:
-                portal.fields = with_formats(prepared.fields, portal.result_formats)
-        return portal.fields
+    def _is_described(self, portal: Portal) -> bool:
+        """Whether the server has told, or was asked to tell, what rows the portal gives."""
+        if portal.described:
+            return True
+        # What was told of the statement may be of other tables, where search_path or an uncommitted DDL has
+        # changed what its names mean: masks need to know what is true of this portal.
+        if portal.doubtful or portal.judgement.plan.touches or not portal.judgement.plain:
+            return False
+        prepared = portal.prepared
+        return prepared is not None and prepared.described_epoch == self.judge.epoch
 
     def _close(self, message: bytes, now: float) -> None:
         target = frontend.read_target(message)

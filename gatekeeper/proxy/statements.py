@@ -21,11 +21,12 @@ class Prepared:
     judgement: Judgement
     uncertain: bool
     """It was judged while uncommitted DDL made the catalog stale."""
-    n: int = 0
-    """Number of the record that its Parse opened, until a Bind takes it; 0 afterwards."""
-    opened_at: float = 0.0
+    run: Run | None = None
+    """The record that its Parse opened, until a Bind takes it."""
     opened_verdict: object = None
     """The verdict that the record says."""
+    by_sql: bool = False
+    """PREPARE made it, and `judgement` is that of the query that did."""
     index: int = 0
     """Which statement of the judgement's facts it is, where PREPARE made it."""
     doubtful: bool = False
@@ -33,8 +34,8 @@ class Prepared:
     parameter_types: tuple[int, ...] = ()
     fields: tuple[Field, ...] | None = None
     """Its result, as a Describe told; None where nobody asked. Empty: no rows."""
-    fields_epoch: int = -1
-    """Epoch of the judge when the fields were told: a catalog that changed makes them doubtful."""
+    described_epoch: int = -1
+    """Epoch of the judge when they were last asked for: a catalog that changed makes them doubtful."""
     ends_run: bool = False
 
 
@@ -42,17 +43,27 @@ class Prepared:
 class Portal:
     """A portal by Bind, or a cursor by DECLARE."""
 
+    sql: str
     judgement: Judgement
     prepared: Prepared | None
     run: Run | None = None
     """The statement's record; None for a cursor, whose FETCHes have their own."""
     result_formats: tuple[int, ...] = ()
     fields: tuple[Field, ...] | None = None
+    described: bool = False
+    """The server was asked for its fields."""
     ends_run: bool = False
     index: int = 0
     """Which statement of the judgement's facts it runs."""
     doubtful: bool = False
     """A function may have opened another cursor of this name."""
+
+    @property
+    def shape(self) -> tuple[Field, ...] | None:
+        """Its fields, by its own Describe or its statement's; None where neither has been answered."""
+        if self.fields is None and self.prepared is not None and self.prepared.fields is not None:
+            self.fields = with_formats(self.prepared.fields, self.result_formats)
+        return self.fields
 
 
 @dataclass(slots=True)
