@@ -16,7 +16,8 @@ READ, WRITE, FUNCTION, ROLE, DDL, MISC, SERVER = StatementClass
 _TABLE: Final[Mapping[frozenset[StatementClass], str]] = {
     frozenset({DDL, SERVER}): """
         AlterExtensionContentsStmt AlterExtensionStmt AlterFdwStmt AlterForeignServerStmt
-        AlterSubscriptionStmt AlterSystemStmt CreateExtensionStmt CreateFdwStmt CreateForeignServerStmt CreateForeignTableStmt
+        AlterSubscriptionStmt AlterSystemStmt CreateExtensionStmt CreateFdwStmt
+        CreateForeignServerStmt CreateForeignTableStmt
         CreatePLangStmt CreateSubscriptionStmt CreateTableSpaceStmt DropSubscriptionStmt DropTableSpaceStmt
         ImportForeignSchemaStmt
     """,

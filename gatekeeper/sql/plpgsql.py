@@ -8,26 +8,12 @@ out the expressions of several statements.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from postgast.native import lib
-from postgast.pg_query_pb2 import ScanResult, Token
+from gatekeeper.sql.words import END, Word, Words
 
-from gatekeeper.model import Refusal
-from gatekeeper.sql.tree import UnreadableError
-
-MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 100
-
-
-class Word(NamedTuple):
-    """A token; `text` is lower case for what is not quoted, and empty for quoted names and literals."""
-
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -46,97 +32,19 @@ def read(text: str) -> Body:
     return _Reader(text).run()
 
 
-_END: Final = Word(";end", 0, 0)
 _LEVELS: Final = frozenset({"debug", "log", "info", "notice", "warning", "exception"})
 _DIRECTIONS: Final = frozenset(
     {"next", "prior", "first", "last", "absolute", "relative", "forward", "backward", "all"}
 )  # fmt: skip
 _ASSIGN: Final = frozenset({":=", "="})
 _AFTER_VARIABLE: Final = _ASSIGN | {"[", "."}
-_QUIET: Final = frozenset({Token.SQL_COMMENT, Token.C_COMMENT})
 
 
-def _scan(raw: bytes) -> list[Word]:
-    result = lib.pg_query_scan(raw)
-    try:
-        if result.error:
-            raise UnreadableError(Refusal("42601", "PL/pgSQL body cannot be read"))
-        scanned = ScanResult.FromString(ctypes.string_at(result.pbuf.data, result.pbuf.len))
-    finally:
-        lib.pg_query_free_scan_result(result)
-    words = []
-    for token in scanned.tokens:
-        if token.token in _QUIET:
-            continue
-        piece = raw[token.start : token.end]
-        plain = (
-            token.token == Token.IDENT
-            or token.keyword_kind
-            or not (piece[:1].isalnum() or piece[:1] in b"'\"$")
-        )
-        quoted = piece[:1] == b'"'
-        words.append(
-            Word(
-                piece.lower().decode("utf-8", "replace") if plain and not quoted else "",
-                token.start,
-                token.end,
-            )
-        )
-    return words
-
-
-class _Reader:
+class _Reader(Words):
     def __init__(self, text: str) -> None:
-        self.raw = text.encode("utf-8", "replace")
-        if len(self.raw) > MAX_BYTES or b"\0" in self.raw:
-            raise self.unclear()
-        self.words = _scan(self.raw)
-        self.at = 0
+        super().__init__(text)
         self.depth = 0
         self.body = Body()
-
-    # --- tokens ---------------------------------------------------------------------------------------
-
-    @staticmethod
-    def unclear() -> UnreadableError:
-        return UnreadableError(Refusal("42601", "PL/pgSQL body cannot be read"))
-
-    def peek(self, ahead: int = 0) -> str:
-        index = self.at + ahead
-        return self.words[index].text if index < len(self.words) else _END.text
-
-    def take(self, *expected: str) -> bool:
-        """Step over the word if it is one of these."""
-        if self.peek() in expected:
-            self.at += 1
-            return True
-        return False
-
-    def need(self, *expected: str) -> None:
-        if not self.take(*expected):
-            raise self.unclear()
-
-    def until(self, *ends: str) -> tuple[list[Word], str]:
-        """The words up to one of `ends` outside of parentheses, which is stepped over."""
-        first, level = self.at, 0
-        while self.at < len(self.words):
-            word = self.words[self.at].text
-            if level == 0 and word in ends:
-                self.at += 1
-                return self.words[first : self.at - 1], word
-            if word in ("(", "["):
-                level += 1
-            elif word in (")", "]"):
-                level -= 1
-                if level < 0:
-                    raise self.unclear()
-            elif word == ";" and level > 0:
-                raise self.unclear()
-            self.at += 1
-        raise self.unclear()
-
-    def text(self, words: list[Word]) -> str:
-        return self.raw[words[0].start : words[-1].end].decode("utf-8", "replace") if words else ""
 
     def expression(self, words: list[Word]) -> None:
         if not words:
@@ -148,30 +56,6 @@ class _Reader:
         words, end = self.until(*ends)
         self.expression(words)
         return end
-
-    @staticmethod
-    def split(words: list[Word], *at: str) -> list[list[Word]]:
-        """Cut outside of parentheses."""
-        pieces: list[list[Word]] = [[]]
-        level = 0
-        for word in words:
-            level += (word.text in ("(", "[")) - (word.text in (")", "]"))
-            if level == 0 and word.text in at:
-                pieces.append([])
-            else:
-                pieces[-1].append(word)
-        return pieces
-
-    def names(self, words: list[Word], *also: str) -> None:
-        """Nothing but names, literals, and these."""
-        for word in words:
-            first = self.raw[word.start : word.start + 1]
-            if (
-                word.text
-                and word.text not in also
-                and not (first.isalpha() or first == b"_" or first >= b"\x80")
-            ):
-                raise self.unclear()
 
     # --- blocks ---------------------------------------------------------------------------------------
 
@@ -207,7 +91,7 @@ class _Reader:
                 self.names(self.until("then")[0])
                 self.sequence("end", "when")
         self.need("end")
-        if self.peek() not in (";", _END.text):
+        if self.peek() not in (";", END):
             self.at += 1
 
     def declaration(self) -> None:

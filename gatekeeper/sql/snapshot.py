@@ -48,9 +48,9 @@ select t.oid, format_type(t.oid, null) as name, t.typcategory::text as category,
 from pg_catalog.pg_type t join base b using (oid)
 """
 _BUILTINS: Final = """
-select distinct p.proname::text from pg_catalog.pg_proc p
-where p.pronamespace in (select oid from pg_catalog.pg_namespace
-                         where nspname in ('pg_catalog', 'information_schema'))
+select p.oid, p.proname::text, n.nspname = 'pg_catalog' from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname in ('pg_catalog', 'information_schema')
 """
 _ROUTINES: Final = """
 select p.oid, n.nspname, p.proname, l.lanname, p.prokind::text as kind, {source} as source,
@@ -109,7 +109,8 @@ async def read_catalog(connection: Connection, version: int) -> Catalog:
             for row in relations
         },
         routines={row["oid"]: _routine(row) for row in routines},
-        builtins=frozenset(row[0] for row in builtins),
+        builtins=frozenset(row[1] for row in builtins),
+        builtin_oids={row[0]: row[1] for row in builtins if row[2]},
         event_triggers=tuple(row[0] for row in event_triggers),
         type_names={oid: row["name"] for oid, row in types.items()},
         type_categories={oid: row["category"] for oid, row in types.items()},

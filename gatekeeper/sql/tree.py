@@ -25,13 +25,25 @@ Tree: TypeAlias = dict[str, Any]
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Longer texts are not read at all."""
 MAX_CODE_BYTES: Final = 1024 * 1024
-"""What may stand outside of quotes."""
-MAX_TREE_BYTES: Final = 32 * 1024 * 1024
+"""What may stand outside of string literals."""
+MAX_STATEMENTS: Final = 10_000
+MAX_TREE_BYTES: Final = 24 * 1024 * 1024
+MAX_DEEP_TREE_BYTES: Final = 2 * 1024 * 1024
+"""Of a tree that is too deep for a reader in C."""
+MAX_COMMENT_DEPTH: Final = 500
 _SMALL_BYTES: Final = 16 * 1024
-"""A level of the tree takes two bytes of text at least, and a few hundred bytes of C stack."""
-_BIG_STACK_BYTES: Final = 1024 * 1024 * 1024
-"""Reserved, not used: for a tree as deep as MAX_BYTES of text can make it."""
-_QUOTED: Final = re.compile(rb"'[^']*'|\$([A-Za-z_]\w*)?\$.*?\$\1\$", re.DOTALL)
+"""A level of the tree takes two bytes of text at least, and less than 200 bytes of C stack."""
+_STACK_BYTES_PER_BYTE: Final = 160
+"""Reserved, not used, on a thread's stack for each byte of a longer text."""
+_LITERALS: Final = re.compile(
+    rb"""(?P<literal>
+        [eE]'(?:[^'\\]++|\\.|'')*+' | '[^']*+'
+        | \$(?P<tag>(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?)\$.*?\$(?P=tag)\$)
+    | "[^"]*+" | --[^\r\n]*+ | /\*.*?\*/ | [A-Za-z_\x80-\xff][\w$\x80-\xff]*+
+    | (?P<open>['"] | /\* | \$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?\$)""",
+    re.VERBOSE | re.DOTALL,
+)
+_OPERATOR_RUN: Final = re.compile(rb"[-+*/<>=~!@#%^&|`?]{1000,}")
 
 FIELD_TYPES: Final[Mapping[str, Mapping[str, str]]] = {
     field.message_type.name: {
@@ -69,7 +81,10 @@ def parse(sql: str) -> list[RawStatement]:
     """Read a query string; none for an empty one. Raises UnreadableError."""
     raw, tree = _tree(sql)
     found = []
-    for statement in tree.get("stmts", ()):
+    statements = tree.get("stmts", ())
+    if len(statements) > MAX_STATEMENTS:
+        raise UnreadableError(_TOO_LONG)
+    for statement in statements:
         node = statement.get("stmt")
         if not node:
             continue
@@ -90,9 +105,31 @@ def _tree(sql: str) -> tuple[bytes, Tree]:
         raise UnreadableError(Refusal("22021", 'invalid byte sequence for encoding "UTF8": 0x00'))
     if len(raw) <= _SMALL_BYTES:
         return raw, _decode(_parse_json(raw))
-    if len(raw) > MAX_BYTES or (len(raw) > MAX_CODE_BYTES and len(_QUOTED.sub(b"", raw)) > MAX_CODE_BYTES):
+    if len(raw) > MAX_BYTES or (len(raw) > MAX_CODE_BYTES and _code_bytes(raw) > MAX_CODE_BYTES):
         raise UnreadableError(_TOO_LONG)
+    if _comments_too_deep(raw):
+        raise UnreadableError(TOO_DEEP)
     return raw, _decode(_on_a_big_stack(raw))
+
+
+def _code_bytes(raw: bytes) -> int:
+    """How much stands outside of string literals; counting stops where it is too much."""
+    literals = 0
+    for match in _LITERALS.finditer(raw):
+        if match.start() - literals > MAX_CODE_BYTES:
+            break
+        if match["literal"] is not None:
+            literals += match.end() - match.start()
+        elif match["open"] is not None or b"/*" in match[0][2:]:
+            break  # never closed, or a nested comment: whatever follows counts
+    return len(raw) - literals
+
+
+def _comments_too_deep(raw: bytes) -> bool:
+    """PostgreSQL's lexer reads `/*/*/*…` again from every slash: a minute for 400 kB."""
+    return raw.count(b"/*") > MAX_COMMENT_DEPTH and any(
+        run[0].count(b"/*") > MAX_COMMENT_DEPTH for run in _OPERATOR_RUN.finditer(raw)
+    )
 
 
 def _parse_json(raw: bytes) -> bytes:
@@ -117,7 +154,7 @@ def _on_a_big_stack(raw: bytes) -> bytes:
             outcome.append(error)
 
     with _stack_size_lock:
-        before = threading.stack_size(_BIG_STACK_BYTES)
+        before = threading.stack_size(1024 * 1024 * (4 + len(raw) * _STACK_BYTES_PER_BYTE // 1024 // 1024))
         try:
             thread = threading.Thread(target=work, name="parse")
             thread.start()
@@ -141,9 +178,42 @@ def _decode(json: bytes) -> Tree:
     try:
         tree: Tree = msgspec.json.decode(json)
     except RecursionError:
-        raise UnreadableError(TOO_DEEP) from None
+        tree = _decode_deep(json)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise UnreadableError(Refusal("42601", "statement cannot be read")) from None
+    return tree
+
+
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]|[^\s\[\]{}:,"]+')
+
+
+def _decode_deep(json: bytes) -> Tree:
+    """Read JSON without recursion, some twenty times slower. libpg_query's is well-formed."""
+    if len(json) > MAX_DEEP_TREE_BYTES:
+        raise UnreadableError(TOO_DEEP)
+    root: list[Any] = []
+    stack: list[Any] = [root]
+    keys: list[str | None] = [None]
+    for token in _TOKENS.findall(json):
+        first = token[:1]
+        if first in b"]}":
+            stack.pop()
+            keys.pop()
+            continue
+        value: Any = {} if first == b"{" else [] if first == b"[" else msgspec.json.decode(token)
+        top = stack[-1]
+        if isinstance(top, list):
+            top.append(value)
+        elif keys[-1] is None:
+            keys[-1] = value
+            continue
+        else:
+            top[keys[-1]] = value
+            keys[-1] = None
+        if first in b"{[":
+            stack.append(value)
+            keys.append(None)
+    tree: Tree = root[0]
     return tree
 
 

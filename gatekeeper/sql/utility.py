@@ -12,8 +12,15 @@ from gatekeeper.sql.walk import Handler, Scope, Walk, strings
 ROUTINE: Final = "_Routine"
 """A CREATE FUNCTION that stands for a call of what it creates."""
 _RELATIONS: Final = frozenset(
-    {"OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"}
-)  # fmt: skip
+    {
+        "OBJECT_TABLE",
+        "OBJECT_VIEW",
+        "OBJECT_MATVIEW",
+        "OBJECT_INDEX",
+        "OBJECT_SEQUENCE",
+        "OBJECT_FOREIGN_TABLE",
+    }
+)
 _PARTS: Final = frozenset(
     {"OBJECT_COLUMN", "OBJECT_RULE", "OBJECT_TRIGGER", "OBJECT_POLICY", "OBJECT_TABCONSTRAINT"}
 )  # fmt: skip
