@@ -25,7 +25,7 @@ from gatekeeper.control.server import ControlServer
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.errors import ConfigError, UpstreamUnreachableError
 from gatekeeper.events import Committed, Event, RulesReloaded
-from gatekeeper.explain import explain
+from gatekeeper.explain import explain, explain_estimated
 from gatekeeper.identity.keys import KeyRing
 from gatekeeper.identity.login import Authenticator
 from gatekeeper.identity.runs import Runs
@@ -173,7 +173,6 @@ async def start_runtime(
             clock=clock,
         )
         await gateway.start()
-        stack.push_async_callback(gateway.stop)
         keeper.subscribe(lambda new: keys.use(new.issuers))
         keeper.subscribe(gateway.rules_changed)
         reader = open_reader(rules.gateway.store)
@@ -197,8 +196,13 @@ async def start_runtime(
             hints=hints,
         )
         control = ControlServer(rules.gateway.control, operator)
-        await control.start()
+        try:
+            await control.start()
+        except BaseException:
+            await gateway.stop(drain_s=0)
+            raise
         stack.push_async_callback(control.close)
+        stack.push_async_callback(gateway.stop)  # first of all: while it drains, operators can still ask
         if rules.gateway.metrics_host is not None:
             exporter = await metrics.serve(
                 rules.gateway.metrics_host, rules.gateway.metrics_port or 0, operator
@@ -215,10 +219,18 @@ async def explain_live(
     """What would happen to a statement under the rules and the catalog in force."""
     name = database or next(iter(g.databases[0] for g in rules.grants if g.name == grant), "")
     found = databases.named(name)
-    if found is not None and found.stale:
-        with contextlib.suppress(UpstreamUnreachableError, ConfigError):
+    if found is None:
+        return explain(sql, grant, database, rules, None, now)
+    if found.stale:
+        try:
             await found.refresh()
-    return explain(sql, grant, name, rules, found.catalog if found is not None else None, now)
+        except (UpstreamUnreachableError, ConfigError):
+            problem = "the database cannot be reached"
+            return explain(sql, grant, database, rules, None, now, catalog_problem=problem)
+    return await explain_estimated(
+        sql, grant, database, rules, found.catalog, now,
+        lambda facts, asked: found.estimate(facts, asked, None),
+    )  # fmt: skip
 
 
 def _approval_id() -> str:

@@ -12,7 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gatekeeper.errors import GatekeeperError, RecordingError, UpstreamUnreachableError
+from gatekeeper.errors import (
+    GatekeeperError,
+    LoginRefusedError,
+    RecordingError,
+    UpstreamUnreachableError,
+)
 from gatekeeper.events import Login, LoginFailed, Recorder
 from gatekeeper.identity.login import Admitted, Authenticator
 from gatekeeper.identity.runs import Runs
@@ -128,6 +133,10 @@ class Entrance:
         admitted = await self._authenticator.authenticate(
             self._rules(), request.user, request.database, request.token, now
         )
+        if admitted.grant.auth != "token":
+            raise LoginRefusedError(
+                f"grant {admitted.grant.name} wants {admitted.grant.auth}, not a password"
+            )
         identity = admitted.identity
         ends_at = self._runs.admit(identity, admitted.grant, session_id, now)
         database = self._databases.get(admitted.database)

@@ -59,6 +59,8 @@ _REFUSED_QUERY: Final = frontend.query(_UNPARSABLE)
 _REFUSED_PARSE: Final = frontend.parse(RESERVED, _UNPARSABLE)
 _END_RUN: Final = b"SET gatekeeper.ending TO 'on'"
 """Stands in for CALL gatekeeper.end_run(): it succeeds wherever a CALL would, and changes nothing."""
+_RECORDED_UNDECIDED: Final = Verdict(Action.ALLOW)
+"""What the record of a Parse says whose statement is decided at Bind, by the planner's estimate."""
 _NAME_BYTES: Final = 63
 """NAMEDATALEN - 1: the server cuts names there."""
 
@@ -387,7 +389,7 @@ class Session:
         self.statements += 1
         run = Run(self.statements, now, judgement, started_at=now, sql=sql)
         found = judgement.verdict
-        decided = found if isinstance(found, Verdict) else Verdict(Action.ALLOW)
+        decided = found if isinstance(found, Verdict) else _RECORDED_UNDECIDED
         self.events.append(
             StatementOpened(
                 now, self.info.id, run.n, protocol, redact_sql(sql), params, judgement.tags,
@@ -568,7 +570,8 @@ class Session:
             return
         ends_run = _ends_run(judgement)
         prepared = Prepared(
-            sql, judgement, self.uncertain, run=run, opened_verdict=verdict,
+            sql, judgement, self.uncertain, run=run,
+            opened_verdict=_RECORDED_UNDECIDED if isinstance(verdict, Undecided) else verdict,
             parameter_types=parse.type_oids, ends_run=ends_run,
         )  # fmt: skip
         entry = Entry(PARSE, run=run, prepared=prepared)
@@ -644,6 +647,8 @@ class Session:
             self.events.append(StatementBound(now, self.info.id, run.n, params))
             self._run = run
             return run
+        if run is not None:
+            self.relay.close_run(run, "replaced", now)  # by the record of what was judged with its values
         return self._open(prepared.sql, judgement, now, "extended", params=params)
 
     def _describe(self, message: bytes, now: float) -> None:
