@@ -295,15 +295,19 @@ class Play:
     def client(self, *data: bytes) -> Play:
         """The client says this."""
         for piece in self._cut(b"".join(data)):
-            self.session.client_data(piece, self.now)
-            self._take()
+            try:
+                self.session.client_data(piece, self.now)
+            finally:
+                self._take()
         return self
 
     def server(self, *data: bytes) -> Play:
         """The server says this."""
         for piece in self._cut(b"".join(data)):
-            self.session.server_data(piece, self.now)
-            self._take()
+            try:
+                self.session.server_data(piece, self.now)
+            finally:
+                self._take()
         return self
 
     def step(self, act: Callable[[], object]) -> Play:
