@@ -300,7 +300,7 @@ class _Planner:
             if len(raw) == 1 and raw[0].kind == "CopyStmt":
                 copy = CopyOptions.of(raw[0].node.get("options", ()))
                 alternatives = statements.alternatives(raw[0].node)
-        except (UnreadableError, RecursionError, KeyError, ValueError, AttributeError, TypeError, IndexError):
+        except (UnreadableError, RecursionError, KeyError, ValueError, IndexError):
             # a tree that was not understood: nothing is known of what it does
             columns = Columns((), source.masked)
             tracer.flows |= source.masked

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gatekeeper.sql import plpgsql
-from gatekeeper.sql.catalog import Catalog, Routine
+from gatekeeper.masking import code
+from gatekeeper.sql.catalog import Catalog
 from gatekeeper.sql.lineage import CLEAN, Columns, Output, Source, Taint, Tracer
 from gatekeeper.sql.scopes import Item, Scope
-from gatekeeper.sql.sources import strings, union, words_of
-from gatekeeper.sql.tree import Tree, UnreadableError, parse
+from gatekeeper.sql.sources import strings, union
+from gatekeeper.sql.tree import Tree
 from gatekeeper.sql.writes import WRITERS
 
 _NOTHING: Final = Columns(())
@@ -29,7 +29,6 @@ _MAKERS: Final = frozenset(
 )  # fmt: skip
 """Statements that name functions which will run where no one sees them called."""
 _QUERIES: Final = frozenset({"SelectStmt", *WRITERS})
-_CAUGHT: Final = frozenset({"stacked", "sqlerrm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,106 +267,13 @@ class Statements:
                 self.renames.add(node.get("newname", ""))
         return _NOTHING
 
-    # --- code ------------------------------------------------------------------------------------------
-
-    def create_function(self, node: Tree, scope: Scope) -> Columns:
-        """CREATE FUNCTION and PROCEDURE: code that others will call."""
-        options = {o["DefElem"].get("defname"): o["DefElem"].get("arg", {}) for o in node.get("options", ())}
-        parameters = [p["FunctionParameter"] for p in node.get("parameters", ())]
-        names = frozenset(p.get("name", "") for p in parameters)
-        for parameter in parameters:
-            self.tracer.flows |= self.tracer.nested(parameter.get("defexpr", {}), scope.below([_ANYTHING]))
-        if "sql_body" in node:
-            inside = Statements(self.tracer, variables=names)
-            for statement in _statements_in(node["sql_body"]):
-                inside.tracer.flows |= inside.inner(statement, Scope(variables=names)).whole()
-            return _NOTHING
-        language = options.get("language", {}).get("String", {}).get("sval", "").lower()
-        body = strings(options.get("as", {}).get("List", {}).get("items", ()))
-        text = body[0] if body else ""
-        self.code(language, text, names)
-        if strings(node.get("returnType", {}).get("names", ()))[-1:] == ["trigger"]:
-            self._note_trigger_function(strings(node.get("funcname", ()))[-1], language, text)
-        return _NOTHING
-
-    def _note_trigger_function(self, name: str, language: str, text: str) -> None:
-        """Try it on a table that has every masked column there is."""
-        masked = {
-            column.name: Output(column.name, self.source.masked)
-            for oid, attnum in self.source.masked
-            if (relation := self.catalog.relations.get(oid)) is not None
-            for column in relation.columns
-            if column.attnum == attnum
-        }
-        rows = [Item(name, Columns(tuple(masked.values()), CLEAN)) for name in ("new", "old")]
-        inside = Statements(Tracer(self.source))
-        inside.code(language, text, frozenset(), rows)
-        if inside.tracer.flows or inside.tracer.predicates or inside.dynamic or inside.opaque:
-            self.harmless_triggers.discard(name)
-        else:
-            self.harmless_triggers.add(name)
-
-    def do(self, node: Tree, _: Scope) -> Columns:
-        """DO."""
-        options = {o["DefElem"].get("defname"): o["DefElem"].get("arg", {}) for o in node.get("args", ())}
-        language = options.get("language", {}).get("String", {}).get("sval", "plpgsql").lower()
-        self.code(language, options.get("as", {}).get("String", {}).get("sval", ""), frozenset())
-        return _NOTHING
-
-    def code(self, language: str, body: str, names: frozenset[str], rows: Iterable[Item] = ()) -> None:
-        """Whatever code reads of masked columns counts as written; `rows` are NEW and OLD in a trigger."""
-        words = words_of(body)
-        if language not in ("sql", "plpgsql"):
-            self.opaque = True
-            return
-        known = names | (words or frozenset())
-        if words is None or (words & _CAUGHT and words & self.source.touching):
-            self.tracer.flows |= self.source.masked  # DETAIL of a caught error shows whole rows
-        try:
-            texts, executed = _texts_of(language, body)
-        except UnreadableError:
-            self.tracer.flows |= self.source.masked
-            return
-        self.dynamic = self.dynamic or bool(executed)
-        for text in [*texts, *executed]:
-            if text.lower().split() in (["select", "new"], ["select", "old"]):
-                continue  # RETURN NEW
-            inside = Statements(self.tracer, variables=known)
-            for statement in _parsed(text):
-                scope = Scope(list(rows), variables=known)
-                self.tracer.flows |= inside.trace(statement.kind, statement.node, scope).whole()
-            self.dynamic, self.opaque = self.dynamic or inside.dynamic, self.opaque or inside.opaque
-
-    def trigger(self, node: Tree, scope: Scope) -> Columns:
-        """CREATE TRIGGER: its function sees whole rows of the table."""
-        item = self.tracer.range_var(node["relation"], Scope())
-        rows = [Item(name, item.columns) for name in ("new", "old")]
-        self.tracer.predicate(node.get("whenClause"), scope.below(rows))
-        if not item.columns.whole():
-            return _NOTHING
-        names = strings(node.get("funcname", ()))
-        routines = self.catalog.routines_named(names[-2] if len(names) > 1 else None, names[-1])
-        transitions = [t["TriggerTransition"].get("name", "") for t in node.get("transitionRels", ())]
-        if transitions or (not routines and names[-1] not in self.harmless_triggers):
-            self.tracer.flows |= item.columns.whole()
-        for routine in routines:
-            self._trigger_function(routine, rows, item.columns.whole())
-        return _NOTHING
-
-    def _trigger_function(self, routine: Routine, rows: list[Item], whole: Taint) -> None:
-        if routine.language == "plpgsql":
-            self.code("plpgsql", routine.source, frozenset({"tg_op", "tg_table_name"}), rows)
-        elif not routine.extension:
-            self.tracer.flows |= whole
-
-    def rule(self, node: Tree, scope: Scope) -> Columns:
-        """CREATE RULE: statements that others will run without writing them."""
-        item = self.tracer.range_var(node["relation"], Scope())
-        here = scope.below([Item(name, item.columns) for name in ("new", "old")])
-        self.tracer.predicate(node.get("whereClause"), here)
-        for action in node.get("actions", ()):
-            self.tracer.flows |= self.inner(action, here).whole()
-        return _NOTHING
+    def inside(self, variables: frozenset[str], tracer: Tracer | None = None) -> Statements:
+        """For statements inside of code; they gather with this one, or with a tracer of their own."""
+        if tracer is not None:
+            return Statements(tracer, variables=variables)
+        return Statements(
+            self.tracer, renames=self.renames, harmless_triggers=self.harmless_triggers, variables=variables
+        )
 
 
 _HARMLESS: Final = frozenset({"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_NOTNULL"})
@@ -396,29 +302,6 @@ def _texts(node: Any) -> Iterable[str]:
             yield value
 
 
-def _statements_in(node: Any) -> Iterable[Tree]:
-    """The statements of a BEGIN ATOMIC body, or the expression of RETURN as one."""
-    if "ReturnStmt" in node:
-        target = {"ResTarget": {"val": node["ReturnStmt"].get("returnval", {})}}
-        yield {"SelectStmt": {"targetList": [target]}}
-    elif "List" in node:
-        for item in node["List"].get("items", ()):
-            yield from _statements_in(item)
-    elif node:
-        yield node
-
-
-def _texts_of(language: str, body: str) -> tuple[list[str], list[str]]:
-    if language == "sql":
-        return [body], []
-    read = plpgsql.read(body)
-    return [*read.statements, *read.expressions], read.executed
-
-
-def _parsed(text: str) -> list[Any]:
-    return list(parse(text))
-
-
 _HANDLERS: Final[dict[str, Callable[[Statements, Tree, Scope], Columns]]] = {
     "ExplainStmt": Statements.explain,
     "PrepareStmt": Statements.queried,
@@ -438,8 +321,8 @@ _HANDLERS: Final[dict[str, Callable[[Statements, Tree, Scope], Columns]]] = {
     "AlterPolicyStmt": Statements.policy,
     "RenameStmt": Statements.rename,
     "AlterObjectSchemaStmt": Statements.rename,
-    "CreateFunctionStmt": Statements.create_function,
-    "DoStmt": Statements.do,
-    "CreateTrigStmt": Statements.trigger,
-    "RuleStmt": Statements.rule,
+    "CreateFunctionStmt": code.create_function,
+    "DoStmt": code.do,
+    "CreateTrigStmt": code.trigger,
+    "RuleStmt": code.rule,
 }

@@ -1,4 +1,8 @@
-"""Runs a statement on a real PostgreSQL twice over: as the database answers it, and as masking lets it through."""
+"""Runs a statement on a real PostgreSQL twice over: as the database answers it, and as masking lets it
+through.
+"""
+
+# ruff: noqa: E501 - one statement of SQL is one line
 
 from __future__ import annotations
 
@@ -199,8 +203,7 @@ def _fields_of(diagnostic: Any) -> dict[str, str]:
 def encode(row: Row) -> bytes:
     """The body of a DataRow."""
     parts = [struct.pack("!h", len(row))]
-    for cell in row:
-        parts.append(struct.pack("!i", -1) if cell is None else struct.pack("!i", len(cell)) + cell)
+    parts += [struct.pack("!i", -1) if cell is None else struct.pack("!i", len(cell)) + cell for cell in row]
     return b"".join(parts)
 
 

@@ -93,5 +93,7 @@ def test_every_textual_and_json_column_is_looked_at(probe: Probe, binary: bool) 
     assert row[:4] == (b"card [REDACTED]", b"x", b"[REDACTED]", None)
     assert row[4:] == was[4:]
     copied = watching.run("copy (select 'a 123-45-6789 b'::text, 7, 'plain'::text) to stdout").through.copied
-    assert b"6789" not in copied and b"plain" in copied and b"7" in copied
+    assert b"6789" not in copied
+    assert b"plain" in copied
+    assert b"7" in copied
     watching.close()

@@ -1,5 +1,7 @@
 """Errors and notices of statements that touch masked columns carry no value, and what helps stays."""
 
+# ruff: noqa: E501 - one statement of SQL is one line
+
 from __future__ import annotations
 
 import pytest

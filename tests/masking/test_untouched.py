@@ -1,5 +1,7 @@
 """What plainly does not derive from a masked column arrives byte for byte, and is not refused."""
 
+# ruff: noqa: E501 - one statement of SQL is one line
+
 from __future__ import annotations
 
 import re
@@ -134,7 +136,8 @@ def test_what_does_not_derive_from_a_masked_column_is_untouched(probe: Probe, sq
     if binary and ";" in sql:
         pytest.skip("several statements go by the simple protocol alone")
     outcome = probe.run(sql, binary=binary)
-    assert outcome.refused is None and outcome.plan.hold is None
+    assert outcome.refused is None
+    assert outcome.plan.hold is None
     assert not outcome.direct.errors, outcome.direct.errors
     assert outcome.masked == ()
     assert outcome.through.rows == outcome.direct.rows
@@ -149,9 +152,9 @@ DESCRIBE = ["\\d", "\\d customers", "\\d+ people", "\\dt+", "\\df", "\\df+ ssn_o
 def test_psql_describes_as_without_masks(probe: Probe, command: str) -> None:
     shown = psql(probe.database.environment(), "-E", "-c", command)
     assert shown.returncode == 0, shown.stderr
-    queries = re.findall(r"^/\*+ QUERY \*+/\n(.*?)\n/\*+/", shown.stdout, re.M | re.S) or re.findall(
-        r"^\*+ QUERY \*+\n(.*?)\n\*+\n", shown.stdout, re.M | re.S
-    )
+    queries = re.findall(
+        r"^/\*+ QUERY \*+/\n(.*?)\n/\*+/", shown.stdout, re.MULTILINE | re.DOTALL
+    ) or re.findall(r"^\*+ QUERY \*+\n(.*?)\n\*+\n", shown.stdout, re.MULTILINE | re.DOTALL)
     assert queries, shown.stdout
     for sql in queries:
         outcome = probe.run(sql)
