@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatekeeper.console import sql as sqltext
 from gatekeeper.console.text import (
+    NBSP,
     STATES,
     VERDICTS,
     Span,
@@ -55,7 +56,7 @@ def who(approval: ApprovalView, width: int, *, claims_lines: int = 3) -> Lines:
             ("on ", "dim"),
             (safe(approval.database), ""),
             _DOT,
-            ("run ", "dim"),
+            (f"run{NBSP}", "dim"),
             (safe(approval.run), ""),
         ],
         width,

@@ -29,11 +29,11 @@ def widths(record: RecordView, width: int) -> list[int]:
         cells = [cell_len(safe(name)) + 2 * (place in masked)]
         cells += [cell_len(_shown(row[place])) for row in record.sample_rows[:100] if place < len(row)]
         wanted.append(max(_NARROWEST, min(_WIDEST, max(cells))))
-    while sum(wanted) + 3 * len(wanted) > width and max(wanted, default=0) > 10:
+    while sum(wanted) + 3 * (len(wanted) - 1) > width and max(wanted, default=0) > 10:
         wanted[wanted.index(max(wanted))] -= 1
     fitting: list[int] = []
     for cells_wanted in wanted:
-        if sum(fitting) + cells_wanted + 3 * (len(fitting) + 1) > width and fitting:
+        if sum(fitting) + cells_wanted + 3 * len(fitting) > width and fitting:
             break
         fitting.append(cells_wanted)
     return fitting
@@ -52,7 +52,7 @@ def result_lines(record: RecordView, width: int) -> list[list[Span]]:
             return [[("no result: error ", "dim"), (safe(record.outcome), "bad")]]
         kept_none = record.rows and record.outcome.startswith("SELECT")
         return [[("no rows kept", "faint")]] if kept_none else []
-    fitting = widths(record, width - 2)
+    fitting = widths(record, width)
     masked = masked_places(record.sample_columns, record.masked_columns)
     head: list[Span] = []
     line: list[Span] = []

@@ -286,14 +286,21 @@ def wrap(spans: Iterable[Span], width: int, *, hang: int = 0) -> list[list[Span]
             lines.append([])
             used = 0
             continue
-        if used + length > width and used > hang and not word[0][0].isspace():
+        if word[0][0].isspace():
+            # Blanks that do not fit end the line; the next one does not begin with them.
+            fitting = min(length, width - used)
+            lines[-1].append((" " * fitting, word[0][1]))
+            used += fitting
+            continue
+        if used + length > width and used > hang:
             lines.append(list(margin))
             used = hang
         for text, role in word:
-            rest = text
+            rest = text.replace(NBSP, " ")
             while used + cell_len(rest) > width:
                 head, rest = _cut(rest, width - used)
-                lines[-1].append((head, role))
+                if head:
+                    lines[-1].append((head, role))
                 lines.append(list(margin))
                 used = hang
             if rest:
@@ -319,11 +326,11 @@ def _words(spans: Iterable[Span]) -> Iterable[list[Span]]:
 
 
 def _cut(text: str, cells: int) -> tuple[str, str]:
-    """The head of a text that fills at most `cells` cells, at least one character, and the rest."""
+    """The head of a text that fills at most `cells` cells, and the rest."""
     taken = used = 0
     for char in text:
         used += cell_len(char)
-        if used > cells and taken:
+        if used > cells:
             break
         taken += 1
     return text[:taken], text[taken:]

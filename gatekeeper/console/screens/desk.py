@@ -67,6 +67,10 @@ class Desk(Drawable, Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Draw all that changed while another screen was shown."""
+        if not self.is_live:
+            self.query_one("#tabs", Line).show(
+                [(" Gatekeeper  ", "accent"), ("recordings, read-only", "dim")]
+            )
         self.call_after_refresh(self.draw, EVERYTHING)
 
     def on_resize(self) -> None:

@@ -43,7 +43,8 @@ class Help(ModalScreen[None]):
         super().__init__()
         self._title: str = getattr(over, "HELP_TITLE", "Keys")
         self._keys: Keys = getattr(over, "HELP_KEYS", ())
-        self._everywhere: Keys = getattr(over, "HELP_EVERYWHERE", EVERYWHERE)
+        live = getattr(over, "is_live", True)
+        self._everywhere: Keys = getattr(over, "HELP_EVERYWHERE", EVERYWHERE) if live else EVERYWHERE
 
     def compose(self) -> ComposeResult:
         """Two groups of keys."""
