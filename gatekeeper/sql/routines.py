@@ -113,13 +113,18 @@ class _Resolver:
         self.bodies: set[tuple[str, int]] = set()
 
     def run(self) -> None:
-        waiting = [self.found]
-        if StatementClass.DDL in self.found.classes:
-            waiting += self.event_triggers()
+        self.merge_all([self.found])
+        if StatementClass.DDL in self.found.classes and self.catalog.event_triggers:
+            behind = list(self.event_triggers())
+            self.found.merge(behind)
+            self.merge_all(behind)
+
+    def merge_all(self, waiting: list[Contents]) -> None:
+        """Merge what lies behind these, and behind that, to the end."""
         while waiting:
-            for behind in list(self.behind(waiting.pop())):
-                self.found.merge([behind])
-                waiting.append(behind)
+            behind = list(self.behind(waiting.pop()))
+            self.found.merge(behind)
+            waiting += behind
 
     def behind(self, contents: Contents) -> Iterator[Contents]:
         for function in contents.called:

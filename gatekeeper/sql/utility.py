@@ -294,6 +294,7 @@ def _call(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
 
 HANDLERS: Final[dict[str, Handler]] = {
     "ConstraintsSetStmt": _only_itself,
+    "AlterDefaultPrivilegesStmt": _only_itself,
     "PrepareStmt": _prepare,
     "ExecuteStmt": _execute,
     "DeclareCursorStmt": _declare,
