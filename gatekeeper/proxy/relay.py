@@ -6,7 +6,7 @@ row that is neither masked nor kept.
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, error
 from typing import TYPE_CHECKING, Final
 
 from gatekeeper.errors import ProtocolError
@@ -55,6 +55,8 @@ class Relay:
         self._passing = 0
         """Bytes to come of a message whose beginning has gone to the client already."""
         self._notices: list[bytes] = []
+        self._farewell = False
+        """The server has ended the session with a FATAL error of its own."""
         self._row_known = False
         self._masker: RowMasker | None = None
         self._sample_left = 0
@@ -108,17 +110,19 @@ class Relay:
             if joined is None:
                 return
             data = joined
-        self._scan(data, now)
+        try:
+            self._scan(data, now)
+        except (error, ValueError) as problem:
+            raise ProtocolError("a message from the server whose fields do not fit it") from problem
 
     def _join(self, data: bytes) -> bytes | None:
-        """Add to the message that is not all there; None while it still is not."""
+        """Add to the message that is not all there; None while it still is not.
+
+        Less than a header is looked at again: with its header, a message may be one that streams.
+        """
         self._parts.append(data)
         self._have += len(data)
-        if not self._need and self._have >= HEADER_BYTES:
-            head = b"".join(self._parts)
-            self._parts = [head]
-            self._need = 1 + self._length(head, 0)
-        if not self._need or self._have < self._need:
+        if self._have < self._need:
             return None
         whole = b"".join(self._parts)
         self._parts = []
@@ -162,6 +166,8 @@ class Relay:
         if kept < position:
             out.append(data if not kept and position == size else data[kept:position])
         if position < size:
+            if data[position] not in self._handlers:
+                raise ProtocolError(f"unexpected message type {data[position]} from the server")
             self._parts = [data[position:]]
             self._have = size - position
             self._need = 1 + self._length(data, position) if self._have >= HEADER_BYTES else 0
@@ -177,13 +183,14 @@ class Relay:
         if kind == _DATA_ROW:
             if length < _LARGE_BYTES or not self._knows_rows() or self._masker is not None:
                 return False
-            self._skip_sample(length)
+            self._keep_blank(length)
         elif kind != _COPY_DATA or self._copy is not None:
             return False
         self._passing = position + 1 + length - size
         return True
 
-    def _skip_sample(self, length: int) -> None:
+    def _keep_blank(self, length: int) -> None:
+        """A row that is too large for the sample is counted in it."""
         head = self._session.pending.head
         if self._sample_left and head is not None and head.run is not None:
             self._sample_left -= 1
@@ -204,8 +211,11 @@ class Relay:
             self._session.to_client.append(message)
 
     def fatal(self, refusal: Refusal) -> None:
-        """Send the client a FATAL error of ours; where a message is under way, closing has to be enough."""
-        if not self._passing:
+        """Send the client a FATAL error of ours; where a message is under way, closing has to be enough.
+
+        Where the server has sent one already, ours would be a second.
+        """
+        if not self._passing and not self._farewell:
             self._session.to_client.append(backend.error_response(refusal, "FATAL", self._encoding))
 
     # --- results ----------------------------------------------------------------------------------------
@@ -273,7 +283,9 @@ class Relay:
         body = data[position + HEADER_BYTES : end]
         if masker is not None:
             body = masker.apply(body)
-        if self._sample_left and entry.run is not None:
+        if masker is None and len(body) + 4 >= _LARGE_BYTES:
+            self._keep_blank(len(body) + 4)
+        elif self._sample_left and entry.run is not None:
             self._sample_left -= 1
             entry.run.sample.append(self._texts(body))
         if masker is None:
@@ -506,6 +518,7 @@ class Relay:
         entry = session.pending.head
         fields = backend.read_fields(data[position + HEADER_BYTES : end], self._encoding)
         code = fields.get("C", "")
+        self._farewell = self._farewell or fields.get("V") in ("FATAL", "PANIC")
         replaced: bytes | None = None
         if entry is None:
             return None

@@ -97,7 +97,7 @@ CATALOG = Catalog(
             "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $x$SELECT 1$x$",
         ),
     },
-    builtins=frozenset({"lower", "now", "count", "set_config", "pg_sleep", "generate_series"}),
+    builtins=frozenset({"lower", "upper", "current_setting", "now", "count", "set_config", "pg_sleep", "generate_series"}),
     builtin_oids={870: "lower"},
     type_names={23: "integer", 25: "text"},
     type_categories={23: "N", 25: "S"},
