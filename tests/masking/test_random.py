@@ -92,7 +92,7 @@ def expressions(draw: st.DrawFn, scope: dict[str, dict[str, tuple[str, bool]]], 
         case 4:
             other = draw(expressions(scope, depth - 1))
             return Expression(
-                f"json_build_array({inner.sql}, {other.sql})", "json", inner.masked or other.masked
+                f"jsonb_build_array({inner.sql}, {other.sql})", "json", inner.masked or other.masked
             )
         case 5:
             alias = draw(st.sampled_from(sorted(scope)))
