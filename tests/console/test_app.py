@@ -78,7 +78,7 @@ async def test_help_tells_the_keys_of_each_screen(operator: ScriptedOperator, op
             ("1", "pause the stream"),
             ("2", "open the prompt"),
             ("3", "replay the session"),
-            ("4", "the rule in full"),
+            ("4", "rule in full"),
         ):
             await console.press(key, "question_mark")
             assert console.shows(text, "ctrl+p", "quit")

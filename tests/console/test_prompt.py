@@ -346,3 +346,19 @@ async def test_the_screens_keys_do_nothing_under_the_prompt(
         await console.press("2", "k", "q", "slash", "n", "p")
         assert console.prompt is console.app.screen
         assert console.app.is_running
+
+
+async def test_an_approval_pops_up_over_a_replay_and_the_replay_is_there_after(
+    operator: ScriptedOperator, opened: Opened
+) -> None:
+    async with opened(operator) as console:
+        await console.press("3", "down", "enter", "right")
+        operator.hold("a7f3", "5f0c2a")
+        await console.poll()
+        assert console.prompt is console.app.screen
+        await console.wait(ARMED)
+        await console.press("d")
+        await console.type("a d 1")
+        await console.press("enter")
+        assert operator.approvals["a7f3"].decisions[0].reason == "a d 1"
+        assert console.shows("Replay", "2/7")

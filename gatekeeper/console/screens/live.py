@@ -17,10 +17,15 @@ from gatekeeper.console.screens.desk import Desk
 from gatekeeper.console.screens.details import Details
 from gatekeeper.console.screens.hints import HintLines
 from gatekeeper.console.text import Span, content, count, joined, plural, safe, time_of_day
-from gatekeeper.console.widgets.bars import Hint, Line
+from gatekeeper.console.widgets.bars import Hint, KeyBar, Line
 from gatekeeper.console.widgets.rows import Rows
 from gatekeeper.control.operator import SessionView, StatementView
 
+_NEWCOMER: Final = (
+    Hint("y", "copy a login line"),
+    Hint("ctrl+p", "palette"),
+    Hint("?", "help", "question_mark"),
+)
 _SESSIONS_WIDE: Final = 46
 _FLOOD: Final = 100
 """Statements between two looks that are more than anyone reads."""
@@ -175,6 +180,7 @@ class Live(Desk):
         self.query_one("#main").display = not newcomer
         welcome = self.query_one("#welcome", Static)
         welcome.display = newcomer
+        self.query_one(KeyBar).set_hints(_NEWCOMER if newcomer else self.HINTS)
         if newcomer:
             welcome.update(content(joined(columns.welcome(feed.hints, self.size.width - 8))))
         self.query_one("#main").set_class(self._beside, "-beside")

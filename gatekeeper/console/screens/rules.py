@@ -44,9 +44,13 @@ class RulesScreen(Desk):
     """Guards, grants, masks."""
 
     TAB = "rules"
-    HINTS = (Hint("/", "search", "slash"), Hint("enter", "in full"), Hint("?", "help", "question_mark"))
+    HINTS = (
+        Hint("/", "search", "slash"),
+        Hint("enter", "hide or show in full"),
+        Hint("?", "help", "question_mark"),
+    )
     HELP_TITLE = "Rules"
-    HELP_KEYS = (("enter", "the rule in full, below"), ("/", "search; escape clears"))
+    HELP_KEYS = (("enter", "hide or show the rule in full, below"), ("/", "search; escape clears"))
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", show=False),
         Binding("escape", "clear", show=False),
@@ -56,7 +60,7 @@ class RulesScreen(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.words: tuple[str, ...] = ()
-        self._full = False
+        self._full = True
 
     def body(self) -> Iterable[Widget]:
         """The file's state, the rules, one in full."""
@@ -206,6 +210,4 @@ class RulesScreen(Desk):
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
-        self._full = False
-        self._show_full()
         self._rules.focus()
