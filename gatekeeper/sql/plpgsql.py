@@ -62,9 +62,8 @@ class _Reader(Words):
     def run(self) -> Body:
         while self.take("#"):
             # #option dump, #print_strict_params on, #variable_conflict use_column
-            line_end = self.raw.find(b"\n", self.words[self.at - 1].end)
-            while self.at < len(self.words) and (line_end < 0 or self.words[self.at].start < line_end):
-                self.at += 1
+            self.need("option", "print_strict_params", "variable_conflict")
+            self.need("dump", "on", "off", "error", "use_variable", "use_column")
         self.label()
         self.block()
         self.take(";")

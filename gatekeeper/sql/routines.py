@@ -148,13 +148,21 @@ class _Resolver:
 
     def call(self, ref: FunctionRef) -> Iterator[Contents]:
         self.found.classes |= functions.classes(ref.name)
-        builtin = ref.schema in _SYSTEM_SCHEMAS and ref.name in self.builtins
+        builtin = ref.schema in _SYSTEM_SCHEMAS and (ref.name in self.builtins or self.is_type(ref.name))
         routines = self.catalog.routines_named(ref.schema, ref.name)
         if not routines and not builtin:
             self.found.classes.add(StatementClass.FUNCTION)
             self.opaque(ref)
         for routine in routines:
             yield from self.routine(routine, builtin=builtin)
+
+    def is_type(self, name: str) -> bool:
+        """`jsonb('{}')` is a cast where no function has that name."""
+        types = self.catalog.memo.get("types")
+        if not isinstance(types, frozenset):
+            types = frozenset(self.catalog.type_names.values())
+            self.catalog.memo["types"] = types
+        return name in types
 
     def routine(self, routine: Routine, *, builtin: bool) -> Iterator[Contents]:
         """An extension's functions are like built-in ones, as far as it is known what they do."""

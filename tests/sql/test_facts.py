@@ -133,6 +133,13 @@ def test_sql_that_can_be_read_is_not_dynamic(sql: str) -> None:
     assert not one(sql).dynamic_sql
 
 
+def test_a_declaration_behind_an_option_is_read() -> None:
+    found = one("do $$#option dump declare x int := nextval('s');\nbegin null; end$$")
+    assert StatementClass.WRITE in found.classes
+    found = one("do $$ #variable_conflict use_column\nbegin delete from a; end$$")
+    assert Effect("DELETE", where_missing=True) in found.effects
+
+
 def test_constant_text_is_read_even_where_it_is_dynamic() -> None:
     found = one("select query_to_xml('delete from a returning 1', true, true, '')")
     assert Effect("DELETE", where_missing=True) in found.effects

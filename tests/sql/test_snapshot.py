@@ -188,18 +188,18 @@ async def test_ddl_runs_event_triggers(connection: asyncpg.Connection[Any]) -> N
 
 
 async def test_functions_of_known_extensions_are_like_built_in_ones(
-    connection: asyncpg.Connection[Any],
+    pg15: DebianPostgres, make_database: MakeDatabase
 ) -> None:
-    available = {r[0] for r in await connection.fetch("select name from pg_available_extensions")}
-    if not {"pgcrypto", "citext"} <= available:
-        pytest.skip("contrib modules are not installed")
-    await connection.execute("create extension pgcrypto; create extension citext")
+    connection = await (await make_database(server=pg15)).connect()
+    await connection.execute("create extension pgcrypto; create extension citext; create extension dblink")
     catalog = await read_catalog(connection, 1)
-    found = one(
-        "select crypt('a', gen_salt('bf')), max(id), replace('a', 'b', 'c') from app.customers", catalog
-    )
+    await connection.close()
+    found = one("select crypt('a', gen_salt('bf')), max(1), replace('a', 'b', 'c'), jsonb('{}')", catalog)
     assert found.classes == {StatementClass.READ}
     assert not found.opaque_functions
+    found = one("select * from dblink('x', 'drop table y') as t(a int)", catalog)
+    assert StatementClass.SERVER in found.classes
+    assert found.dynamic_sql
 
 
 @pytest.mark.parametrize(
