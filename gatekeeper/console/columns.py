@@ -14,6 +14,7 @@ from gatekeeper.console.text import (
     duration,
     fit,
     fit_spans,
+    headings,
     is_sqlstate,
     labelled,
     millis,
@@ -51,7 +52,7 @@ def session_heading(width: int) -> list[Span]:
     """The names of a session's columns."""
     who, run, database = _session_columns(width)
     named = f"   {'who':<{who}}{'run':<{run}}{'database':<{database}}{'state':<16}{'age':>7}{'sent':>7}"
-    return [(named, "faint")]
+    return headings(named)
 
 
 def _state(seen: SessionView, now: float) -> tuple[str, str, str]:

@@ -366,6 +366,11 @@ def is_sqlstate(outcome: str) -> bool:
     return len(outcome) == 5 and outcome.isalnum() and any(c.isdigit() for c in outcome)
 
 
+def headings(line: str) -> list[Span]:
+    """The names of columns, each a span of its own, so that a picture sets each in its place."""
+    return [(piece, "" if piece.isspace() else "faint") for piece in re.findall(r" +|[^ ]+", line)]
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 row`, `2 rows`."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"

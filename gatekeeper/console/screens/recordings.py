@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from gatekeeper.console.screens.desk import Desk
 from gatekeeper.console.screens.replay import Replay
-from gatekeeper.console.text import Span, count, date_time, duration, fit, fit_spans, plural, safe
+from gatekeeper.console.text import Span, count, date_time, duration, fit, fit_spans, headings, plural, safe
 from gatekeeper.console.widgets.bars import Hint, Line, ends
 from gatekeeper.console.widgets.rows import Rows
 from gatekeeper.errors import GatekeeperError
@@ -132,7 +132,7 @@ class Recordings(Desk):
         who, run, database, reason = _columns(width)
         named = f"  {'started':<14}{'who':<{who}}" + (f"{'run':<{run}}" if run else "")
         named += f"{'database':<{database}}{'length':>8}{'sent':>7}{'refused':>9}{'held':>6}"
-        return [(named + ("   ended" if reason else ""), "faint")]
+        return headings(named + ("   ended" if reason else ""))
 
     def _row(self, seen: RecordedSession, width: int) -> list[list[Span]]:
         who, run, database, reason = _columns(width)
