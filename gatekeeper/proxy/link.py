@@ -119,16 +119,15 @@ class Link:
 
     def client_lost(self) -> None:
         """The client's connection is over."""
-        self._do(lambda _: self.session.gone("client gone"))
+        if self.session.leaving:
+            self._upstream.resume()  # what it left behind runs to its end, as it would without us
+        else:
+            self._do(lambda _: self.session.gone("client gone"))
 
     def server_lost(self) -> None:
         """The server's connection is over."""
         if not self.session.closed:
-            self._do(
-                lambda _: self.session.end(
-                    Refusal("57P01", "the database closed the connection"), "database gone"
-                )
-            )
+            self._do(lambda _: self.session.server_gone())
 
     def client_writable(self, writable: bool) -> None:
         """A client that does not read must not fill our memory: the server waits with it."""

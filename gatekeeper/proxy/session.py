@@ -87,6 +87,8 @@ class Session:
         self.events: list[Event] = []
         self.requests: list[actions.Request] = []
         self.closed = False
+        self.leaving = False
+        """The client has said goodbye, and the server still works on what it sent before."""
 
         self.started_at = now
         self.state_since = now
@@ -204,6 +206,13 @@ class Session:
         self.relay.fatal(refusal)
         self._finish(reason, refusal)
 
+    def server_gone(self) -> None:
+        """The server has closed its connection."""
+        if self.leaving:
+            self.gone("client left")
+        else:
+            self.end(Refusal("57P01", "the database closed the connection"), "database gone")
+
     def gone(self, reason: str) -> None:
         """One of the two sides has closed its connection."""
         if self.closed:
@@ -276,7 +285,7 @@ class Session:
 
     def _pump(self, now: float) -> None:
         frames, handlers = self._frames, self._handlers
-        while self._blocked is None and not self._cancelling and not self.closed:
+        while self._blocked is None and not (self._cancelling or self.closed or self.leaving):
             message = self._message or frames.next()
             if message is None:
                 return
@@ -777,8 +786,12 @@ class Session:
         self._send(message, Entry(COPY_END))
 
     def _terminate(self, message: bytes, now: float) -> None:
+        """The server answers first what it was sent before, and then it closes."""
         self.to_server.append(message)
-        self._finish("client left", None)
+        if self.pending.head is None:
+            self._finish("client left", None)
+        else:
+            self.leaving = True
 
 
 def _take_back(entry: Entry) -> None:

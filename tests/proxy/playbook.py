@@ -97,7 +97,7 @@ CATALOG = Catalog(
             "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $x$SELECT 1$x$",
         ),
     },
-    builtins=frozenset({"lower", "upper", "current_setting", "now", "count", "set_config", "pg_sleep", "generate_series"}),
+    builtins=frozenset(("lower", "upper", "now", "count", "current_setting", "set_config", "pg_sleep")),
     builtin_oids={870: "lower"},
     type_names={23: "integer", 25: "text"},
     type_categories={23: "N", 25: "S"},
@@ -107,6 +107,7 @@ REFUSED = b"gatekeeper refused this statement"
 REFUSED_QUERY = frontend.query(REFUSED)
 REFUSED_PARSE = frontend.parse(b"gatekeeper_refused", REFUSED)
 FLUSH, SYNC, TERMINATE = frontend.FLUSH, frontend.SYNC, frontend.TERMINATE
+DESCRIBE_PORTAL_UNNAMED = frontend.describe("P", b"")
 REDACTED = b"[REDACTED]"
 NOW = 1_800_000_000.0
 

@@ -305,3 +305,15 @@ def test_a_client_that_leaves(play: Play) -> None:
     assert play.client(TERMINATE).to_server == TERMINATE
     assert play.requests == [actions.Close("client left", None, running=False)]
     assert play.client(sql("select 1")).to_server == b""
+
+
+@playbook()
+def test_a_client_that_leaves_behind_its_query(play: Play) -> None:
+    assert play.client(sql("select 1"), TERMINATE).to_server == sql("select 1") + TERMINATE
+    assert not play.requests
+    play.client(sql("select 2")).server(complete("SELECT 1"), ready())
+    assert play.to_client == complete("SELECT 1") + ready()
+    play.step(play.session.server_gone)
+    assert play.requests == [actions.Close("client left", None, running=False)]
+    assert play.to_client == b""
+    assert play.outcomes == [(1, "SELECT 1", 1)]
