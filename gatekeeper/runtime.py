@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import getpass
 import logging
 import os
@@ -208,6 +209,10 @@ async def start_runtime(
                 rules.gateway.metrics_host, rules.gateway.metrics_port or 0, operator
             )
             stack.push_async_callback(metrics.close, exporter)
+        # What is there now stays: the collector need not look at it again at every full collection.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         watch = asyncio.create_task(keeper.run(), name="rules watch")
         stack.callback(watch.cancel)
         yield runtime

@@ -125,8 +125,8 @@ class ClientConnection(asyncio.Protocol):
         """The connection is over."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None and self._packet is not None:
+            self._task.cancel()  # a login; a cancel request holds even where its sender has hung up
         if self._link is not None:
             self._link.client_lost()
         if self._entered:

@@ -22,7 +22,7 @@ from gatekeeper.model import Facts, Impact, Secret
 from gatekeeper.policy.estimate import estimates as find_estimates
 from gatekeeper.policy.impact import impact as find_impact
 from gatekeeper.proxy.dsn import Target, parse_dsn
-from gatekeeper.rules.schema import DatabaseRules, PasswordSource, Rules
+from gatekeeper.rules.schema import DatabaseRules, MaskRules, PasswordSource, Rules
 from gatekeeper.sql.catalog import EMPTY, Catalog
 from gatekeeper.sql.snapshot import fingerprint, read_catalog
 
@@ -55,7 +55,7 @@ class Database:
         self._embedded = embedded
         self.catalog: Catalog = EMPTY
         self.stale = True
-        self.sticky: dict[tuple[int, int], str] = {}
+        self.sticky: dict[tuple[int, int], MaskRules] = {}
         self._connection: asyncpg.Connection[Any] | None = None
         self._lock = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None

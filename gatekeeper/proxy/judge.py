@@ -9,18 +9,19 @@ that a reload or a DDL holds from the next statement on; `epoch` tells a session
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from postgast import PgQueryError, normalize
 
 from gatekeeper.masking.plan import MaskPlan, plan, unknown
 from gatekeeper.masking.resolve import MaskSet, resolve
+from gatekeeper.masking.statements import Pending
 from gatekeeper.model import STRICTNESS, Action, Facts, Refusal, StatementClass, Undecided, Verdict
 from gatekeeper.policy.decide import decide, valid_until
 from gatekeeper.policy.settings import check_setting
-from gatekeeper.rules.schema import GrantRules, Rules
+from gatekeeper.rules.schema import GrantRules, MaskRules, Rules, TextPattern
 from gatekeeper.sql.catalog import Catalog
 from gatekeeper.sql.facts import extract
 
@@ -35,6 +36,8 @@ _PLAIN_FUNCTIONS: Final = frozenset(
 _SPEAKING: Final = re.compile(r"\bby\b|\[|\breg[a-z]+\b|::", re.IGNORECASE)
 """Where a literal may be more than a value: ORDER BY 1, x[1], 'orders'::regclass."""
 
+T = TypeVar("T")
+_NOTHING_PENDING: Final = Pending()
 _WITHDRAWN: Final = Verdict(
     Action.REJECT, refusal=Refusal("42501", "the grant was withdrawn", hint="Log in again.")
 )
@@ -86,6 +89,18 @@ class Judgement:
         put(self, "hides_names", dynamic or StatementClass.FUNCTION in facts.classes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is known of all statements that differ in their literals alone."""
+
+    begin: int
+    """Characters before the statement's own text: white space and comments."""
+    behind: int
+    """Characters behind it, with the semicolon."""
+    judgements: dict[tuple[bool, ...], Judgement] = field(default_factory=dict)
+    """By which of the guards' patterns match."""
+
+
 class Sources(Protocol):
     """Where a judge looks for what is in force now."""
 
@@ -105,8 +120,8 @@ class Sources(Protocol):
         ...
 
     @property
-    def sticky(self) -> dict[tuple[int, int], str]:
-        """Columns that were masked once, by table OID and attribute number: they stay so."""
+    def sticky(self) -> dict[tuple[int, int], MaskRules]:
+        """Columns that were masked once, by table OID and attribute number, and by which rule."""
         ...
 
 
@@ -123,9 +138,9 @@ class Judge:
         self._grant: GrantRules | None = None
         self._masks: MaskSet
         self._cache: dict[str, Judgement] = {}
-        self._shapes: dict[str, Judgement] = {}
+        self._shapes: dict[str, _Shape] = {}
         """By text with its literals taken out, for statements of which no fact depends on a literal."""
-        self._by_shape = False
+        self._patterns: tuple[TextPattern, ...] = ()
         self._epoch = 0
 
     @property
@@ -144,19 +159,26 @@ class Judge:
     def _renew(self) -> None:
         self._rules, self._catalog = self._sources.rules, self._sources.catalog
         self._grant = self._rules.grant(self._grant_name)
-        sticky = self._sources.sticky
-        self._masks = resolve(
-            self._rules,
-            self._catalog,
-            self._grant_name,
-            self._database,
-            sticky=sticky,
-            hash_key=self._hash_key,
-        )
+        self._masks = self._resolve(self._rules, self._catalog)
         self._cache.clear()
         self._shapes.clear()
-        self._by_shape = not any(guard.pattern for guard in self._rules.guards)
+        self._patterns = tuple(guard.pattern for guard in self._rules.guards if guard.pattern is not None)
         self._epoch += 1
+
+    def _resolve(self, rules: Rules, catalog: Catalog) -> MaskSet:
+        """The masks; a masked column stays so after a rename, for as long as its rule is the same."""
+        by_name = {rule.name: rule for rule in rules.masks}
+        known = self._sources.sticky
+        sticky = {
+            key: rule.name
+            for key, rule in known.items()
+            if rule.name in by_name and by_name[rule.name].columns == rule.columns
+        }
+        masks = resolve(
+            rules, catalog, self._grant_name, self._database, sticky=sticky, hash_key=self._hash_key
+        )
+        known.update((key, by_name[name]) for key, name in masks.sticky.items())
+        return masks
 
     def judge(
         self,
@@ -166,22 +188,28 @@ class Judge:
         uncertain: bool = False,
         reason: str | None = None,
         estimates: Mapping[int, float | None] | None = None,
+        pending: Pending = _NOTHING_PENDING,
     ) -> Judgement:
-        """Judge a query string. The verdict is Undecided where estimates are needed and not given."""
+        """Judge a query string. The verdict is Undecided where estimates are needed and not given.
+
+        `uncertain` and `pending` tell what the session's transaction did to the catalog so far.
+        """
         epoch = self.epoch
         plain = not uncertain and estimates is None
         if plain and (found := self._cache.get(sql)) is not None and now < found.valid_until:
             return found
-        shape = _shape(sql) if plain and self._by_shape else None
-        if shape is not None and (found := self._shapes.get(shape)) is not None and now < found.valid_until:
-            return found
+        shape = _shape(sql) if plain else None
+        if shape is not None and (known := self._shapes.get(shape)) is not None:
+            found = known.judgements.get(self._matches(sql[known.begin : len(sql) - known.behind]))
+            if found is not None and now < found.valid_until:
+                return found
         assert self._rules is not None
         assert self._catalog is not None
         facts = extract(sql, self._catalog, uncertain=uncertain)
         if not uncertain and any(s.changes_catalog for s in facts.statements[:-1]):
             # What stands behind a DDL in the same query string meets a catalog that nobody has read.
             uncertain, facts = True, extract(sql, self._catalog, uncertain=True)
-        masks = plan(facts, self._masks, self._catalog, uncertain=uncertain)
+        masks = plan(facts, self._masks, self._catalog, uncertain=uncertain, pending=pending)
         if self._grant is None:
             return Judgement(facts, _WITHDRAWN, masks, epoch, now)
         verdict = decide(
@@ -200,17 +228,18 @@ class Judge:
         judgement = Judgement(facts, verdict, masks, epoch, until, uncertain)
         if plain and not self._grant.require_reason and len(sql) <= _LONGEST_CACHED:
             if shape is not None and _is_plain(judgement):
-                self._keep(self._shapes, shape, judgement)
+                text = facts.statements[0].text
+                begin = sql.index(text)
+                known = _Shape(begin, len(sql) - begin - len(text))
+                known = _keep(self._shapes, shape, self._shapes.get(shape, known))
+                known.judgements[self._matches(text)] = judgement
             else:
-                self._keep(self._cache, sql, judgement)
+                _keep(self._cache, sql, judgement)
         return judgement
 
-    @staticmethod
-    def _keep(cache: dict[str, Judgement], text: str, judgement: Judgement) -> None:
-        if len(cache) >= _MOST_CACHED:
-            for old in list(cache)[: _MOST_CACHED // 4]:
-                del cache[old]
-        cache[text] = judgement
+    def _matches(self, text: str) -> tuple[bool, ...]:
+        """Which of the guards' patterns a text matches: all that is left to ask of its literals."""
+        return tuple(bool(pattern.search(text)) for pattern in self._patterns)
 
     def unknown(self) -> MaskPlan:
         """The plan for results of which nobody knows the statement."""
@@ -235,7 +264,13 @@ class Judge:
         return f"pg_catalog.{_quoted(builtin)}" if builtin is not None else None
 
 
-JudgeFor = Callable[[str, str], Judge]
+def _keep(cache: dict[str, T], text: str, value: T) -> T:
+    """Keep a value, and let go of the oldest quarter where there are too many."""
+    if len(cache) >= _MOST_CACHED and text not in cache:
+        for old in list(cache)[: _MOST_CACHED // 4]:
+            del cache[old]
+    cache[text] = value
+    return value
 
 
 def _shape(sql: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Final
 from gatekeeper.errors import ProtocolError
 from gatekeeper.events import Event, StatementBound, StatementDecided, StatementOpened, WireProtocol
 from gatekeeper.masking.plan import MaskPlan
+from gatekeeper.masking.statements import Pending as MaskPending
 from gatekeeper.model import (
     Action,
     Approval,
@@ -100,12 +101,15 @@ class Session:
         self.uncertain = False
         """This transaction has done DDL that the snapshot does not show."""
 
+        self.mask_pending = MaskPending()
+        """What this transaction has done to names that masks rest on."""
         self.prepared: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
         self.pending = Pending(self._dropped)
         self.relay = Relay(self, record_rows)
         self._frames = FrontendFrames(types=SESSION_TYPES)
         self._codec = "utf-8"
+        self._utf8 = True
         self._segment = 0
         self._blocked: str | None = None
         self._message: tuple[int, bytes] | None = None
@@ -173,8 +177,9 @@ class Session:
         """The rules were reloaded: a statement that waits and is now forbidden waits no longer."""
         if self._blocked == "held" and self._run is not None and self._approval is None:
             verdict = self.judge.judge(
-                self._run.sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates
-            ).verdict
+                self._run.sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates,
+                pending=self.mask_pending,
+            ).verdict  # fmt: skip
             if isinstance(verdict, Verdict) and verdict.refusal is not None:
                 self.requests.append(actions.Withdraw())
 
@@ -360,6 +365,7 @@ class Session:
         if codec is None:
             raise ProtocolError(f"client encoding {name} cannot be judged")
         self._codec = codecs.lookup(codec).name
+        self._utf8 = name.upper() == "UTF8"
         return self._codec
 
     def transaction_ended(self) -> None:
@@ -369,6 +375,8 @@ class Session:
             self.uncertain = any(
                 e.run is not None and e.run.judgement.changes_catalog for e in self.pending.entries()
             )
+            if not self.uncertain:
+                self.mask_pending = MaskPending()
             self.requests.append(actions.CatalogChanged())
 
     def _judge(
@@ -378,12 +386,15 @@ class Session:
         if self.judge.stale:
             raise self._wait("refresh", actions.RefreshCatalog())
         judgement = self.judge.judge(
-            sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates
-        )
+            sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates,
+            pending=self.mask_pending,
+        )  # fmt: skip
         if isinstance(judgement.verdict, Undecided) and self.uncertain:
             # The planner sees the tables as they were before this transaction's DDL.
             nothing = dict.fromkeys(judgement.verdict.statements)
-            judgement = self.judge.judge(sql, now, uncertain=True, reason=self.reason, estimates=nothing)
+            judgement = self.judge.judge(
+                sql, now, uncertain=True, reason=self.reason, estimates=nothing, pending=self.mask_pending
+            )
         if isinstance(judgement.verdict, Undecided) and not undecided:
             raise self._wait(
                 "estimate", actions.Estimate(judgement.facts, judgement.verdict.statements, params)
@@ -491,6 +502,8 @@ class Session:
         self.state_since = now
         if judgement.changes_catalog:
             self.uncertain = True
+        if self.uncertain:
+            self.mask_pending = judgement.plan.pending
         if judgement.reason is not None:
             self.reason = judgement.reason
         if judgement.hides_names:
@@ -558,13 +571,28 @@ class Session:
         return None
 
     def _name(self, name: str) -> bytes:
-        return name.encode(self._codec, "replace")[:_NAME_BYTES]
+        raw = name.encode(self._codec, "replace")
+        if len(raw) > _NAME_BYTES - 4 and not raw.isascii():
+            raise ProtocolError("the name of a statement or cursor is too long")  # the parser may have cut it
+        return self._key(raw)
+
+    def _key(self, raw: bytes) -> bytes:
+        """What the server keeps of a name.
+
+        It converts a name to its own encoding and cuts it there. Where two names of the client could come to
+        be one of the server's, or the reverse, nobody could say which statement is meant.
+        """
+        if raw.isascii():
+            return raw[:_NAME_BYTES]
+        if not self._utf8 or len(raw) > _NAME_BYTES:
+            raise ProtocolError("the name of a statement or portal must be ASCII, or short and in UTF8")
+        return raw
 
     # --- extended protocol ------------------------------------------------------------------------------
 
     def _parse(self, message: bytes, now: float) -> None:
         parse = frontend.read_parse(message)
-        name = parse.name[:_NAME_BYTES]
+        name = self._key(parse.name)
         sql = self._text(parse.sql)
         if isinstance(sql, Refusal):
             self._refuse_unread(sql, _REFUSED_PARSE, self._forgets(name, Entry(PARSE)))
@@ -598,7 +626,7 @@ class Session:
 
     def _bind(self, message: bytes, now: float) -> None:
         bind = frontend.read_bind(message)
-        prepared = self.prepared.get(bind.statement[:_NAME_BYTES], self._segment)
+        prepared = self.prepared.get(self._key(bind.statement), self._segment)
         if prepared is None:
             what = f'prepared statement "{bind.statement.decode(self._codec, "replace")}"'
             what = what if bind.statement else "unnamed prepared statement"
@@ -627,7 +655,7 @@ class Session:
             doubtful=prepared.doubtful,
         )
         entry = Entry(BIND, run=run, portal=portal)
-        entry.slots.append((0, self.portals.set(bind.portal[:_NAME_BYTES], portal, self._segment)))
+        entry.slots.append((0, self.portals.set(self._key(bind.portal), portal, self._segment)))
         self._starts(run, judgement, now)
         self._send(message, entry, gate=True)
 
@@ -637,7 +665,8 @@ class Session:
         if (
             judgement.epoch == self.judge.epoch
             and not self.judge.stale
-            and self.uncertain == prepared.uncertain
+            and not self.uncertain
+            and not prepared.uncertain
             and now < judgement.valid_until
             and isinstance(judgement.verdict, Verdict)
         ):
@@ -663,7 +692,7 @@ class Session:
     def _describe(self, message: bytes, now: float) -> None:
         target = frontend.read_target(message)
         entry = Entry(DESCRIBE)
-        name = target.name[:_NAME_BYTES]
+        name = self._key(target.name)
         if target.kind == "S":
             entry.prepared = self.prepared.get(name, self._segment)
             if entry.prepared is not None:
@@ -676,7 +705,7 @@ class Session:
 
     def _execute(self, message: bytes, now: float) -> None:
         raw, _ = frontend.read_execute(message)
-        portal = self.portals.get(raw[:_NAME_BYTES], self._segment)
+        portal = self.portals.get(self._key(raw), self._segment)
         if portal is None:
             name = raw.decode(self._codec, "replace")
             self._refuse_unread(
@@ -738,7 +767,7 @@ class Session:
     def _close(self, message: bytes, now: float) -> None:
         target = frontend.read_target(message)
         entry = Entry(CLOSE)
-        name = target.name[:_NAME_BYTES]
+        name = self._key(target.name)
         if target.kind == "S":
             entry.slots.append((0, self.prepared.set(name, None, self._segment)))
         else:
