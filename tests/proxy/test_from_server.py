@@ -177,9 +177,9 @@ def test_texts_are_read_and_errors_written_in_the_clients_encoding(play: Play) -
     assert play.opened[-1].sql == "select 'é'"
     play.server(complete("SELECT 1"), ready())
     _ = play.to_client, play.to_server
-    assert play.client(query("execute é".encode("latin-1"))).to_server == REFUSED_QUERY
+    assert play.client(query("é é".encode("latin-1"))).to_server == REFUSED_QUERY
     play.server(SYNTAX, ready())
-    assert 'statement "é" does'.encode("latin-1") in play.to_client
+    assert 'at or near "é"'.encode("latin-1") in play.to_client
 
 
 # --- large rows ------------------------------------------------------------------------------------------

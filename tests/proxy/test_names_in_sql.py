@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatekeeper.errors import ProtocolError
 from tests.proxy.playbook import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
@@ -11,10 +12,12 @@ from tests.proxy.playbook import (
     PARSE_COMPLETE,
     REDACTED,
     REFUSED_QUERY,
+    RULES,
     SSN,
     SYNC,
     SYNTAX,
     Play,
+    _whole,
     bind,
     cells,
     close,
@@ -29,6 +32,7 @@ from tests.proxy.playbook import (
     prepare,
     ready,
     row,
+    setting,
     sql,
     types,
 )
@@ -161,3 +165,35 @@ def test_a_function_that_nobody_knows_is_refused(play: Play) -> None:
     got = play.server(SYNTAX, ready()).to_client
     assert types(got) == "EZ"
     assert errors(got)[0]["C"] == "42883"
+
+
+# --- names in the encoding of the client -----------------------------------------------------------------
+
+
+@playbook()
+def test_names_in_utf8_are_followed(play: Play) -> None:
+    run(play, f"prepare zürich as {MASKED}", "PREPARE")
+    assert fetched(play, "execute zürich") == [[REDACTED]]
+    play.client(bind("", "zürich"), execute(), SYNC)
+    play.server(BIND_COMPLETE, columns(COMPUTED), row(b"111"), complete("SELECT 1"), ready("T"))
+    assert cells(play.to_client) == [[REDACTED]]
+
+
+@pytest.mark.parametrize("name", ["é" * 32, "x" + "é" * 31 + "è"])
+@playbook(cuts=[])
+def test_a_name_that_the_database_may_cut_elsewhere_ends_the_session(play: Play, name: str) -> None:
+    with pytest.raises(ProtocolError):
+        play.client(prepare("select 1", name))
+    other = Play(_whole, RULES)
+    with pytest.raises(ProtocolError):
+        other.client(sql(f"prepare {name} as select 1"))
+
+
+@playbook(cuts=[])
+def test_in_other_encodings_names_are_ascii(play: Play) -> None:
+    play.server(setting("client_encoding", "LATIN1"))
+    play.client(prepare("select 1", "s"), SYNC).server(PARSE_COMPLETE, ready())
+    for message_ in (prepare("select 1", "é"), bind("é", "s"), close(b"S", "é"), execute("é")):
+        with pytest.raises(ProtocolError):
+            play.client(message_)
+        play.session._message = None
