@@ -111,7 +111,7 @@ class Database:
                 async with asyncio.timeout(_READ_TIMEOUT_S):
                     connection = await self._own()
                     self._fingerprint = await fingerprint(connection)
-                    self.catalog = await read_catalog(connection, self.catalog.version + 1)
+                    self.catalog = await read_catalog(connection, self.catalog.version + 1, self.catalog)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
                 self._drop()
                 raise UpstreamUnreachableError(

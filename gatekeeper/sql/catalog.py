@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
+
+UNREADABLE: Final = '"'
+"""Stands for code that could not be read: no grammar takes it, so whoever reads it has to doubt."""
 
 RelationKind = Literal["r", "p", "v", "m", "f", "S", "i", "I", "c", "t"]
 """pg_class.relkind."""
@@ -37,7 +40,9 @@ class CatalogRelation:
     kind: RelationKind
     columns: tuple[Column, ...]
     definition: str | None = None
-    """Of a view or materialized view, from pg_get_viewdef."""
+    """Of a view or materialized view, from pg_get_viewdef; UNREADABLE where that had to wait for a lock."""
+    definition_stamp: str = ""
+    """Changes with the definition (xmin of its rewrite rule)."""
     parents: tuple[int, ...] = ()
     """OIDs of partitioned or inherited parents (pg_inherits)."""
     rows: float = -1.0

@@ -6,22 +6,39 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from gatekeeper.sql.catalog import Catalog, CatalogRelation, Column, Routine
+from gatekeeper.sql.catalog import EMPTY, UNREADABLE, Catalog, CatalogRelation, Column, Routine
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 _RELATIONS: Final = """
 select c.oid, n.nspname, c.relname, c.relkind::text as kind, c.reltuples::float8 as rows,
-       case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as definition
+       r.xmin::text as stamp
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_rewrite r on r.ev_class = c.oid and r.rulename = '_RETURN'
 where c.relpersistence <> 't' and n.nspname <> 'pg_toast'
+"""
+# To print a view, a generated column or an SQL body, PostgreSQL locks the relations in it: what others have
+# locked exclusively, or wait to, is left out, so that a migration does not hold up whoever reads the catalog.
+_LOCKED: Final = """
+select array_agg(distinct relation) from pg_catalog.pg_locks
+where locktype = 'relation' and mode = 'AccessExclusiveLock' and pid <> pg_backend_pid()
+  and database = (select oid from pg_catalog.pg_database where datname = current_database())
+"""
+_VIEWS: Final = """
+select c.oid, pg_get_viewdef(c.oid) from pg_catalog.pg_class c
+where c.relkind in ('v', 'm') and c.relpersistence <> 't' and c.oid <> all ($1::oid[])
+  and not exists (select from pg_catalog.pg_rewrite r
+                  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass
+                       and d.objid = r.oid and d.refclassid = 'pg_catalog.pg_class'::regclass
+                  where r.ev_class = c.oid and d.refobjid = any ($1::oid[]))
 """
 _COLUMNS: Final = """
 select a.attrelid, array_agg(a.attnum order by a.attnum) as attnums,
        array_agg(a.attname::text order by a.attnum) as names,
        array_agg(a.atttypid order by a.attnum) as types,
-       array_agg(case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
-                 order by a.attnum) as generated
+       array_agg(case when a.attgenerated = '' then null
+                      when a.attrelid = any ($1::oid[]) then $2::text
+                      else pg_get_expr(d.adbin, d.adrelid) end order by a.attnum) as generated
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum and a.attgenerated <> ''
@@ -54,7 +71,8 @@ where n.nspname in ('pg_catalog', 'information_schema')
 """
 _ROUTINES: Final = """
 select p.oid, n.nspname, p.proname, l.lanname, p.prokind::text as kind, {source} as source,
-       case when p.prokind <> 'a' then pg_get_functiondef(p.oid) else '' end as definition,
+       case when p.prokind = 'a' then '' when {locked} then $2::text else pg_get_functiondef(p.oid) end
+           as definition,
        p.prorettype = 'pg_catalog.trigger'::regtype as returns_trigger, p.proretset, p.proargnames,
        exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_proc'::regclass
                and d.objid = p.oid and d.deptype = 'e') as extension
@@ -63,6 +81,9 @@ join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 join pg_catalog.pg_language l on l.oid = p.prolang
 where n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
 """
+_LOCKED_BODY: Final = """
+exists (select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = any ($1::oid[]))"""
 _AGGREGATE: Final = """
 (select 'SELECT ' || string_agg(format('%I.%I()', fn.nspname, f.proname), ', ')
  from pg_catalog.pg_aggregate g
@@ -71,25 +92,29 @@ _AGGREGATE: Final = """
  join pg_catalog.pg_namespace fn on fn.oid = f.pronamespace
  where g.aggfnoid = p.oid)"""
 _SQL_BODIES_SINCE: Final = 14
+_LOCK_TIMEOUT: Final = "100ms"
+_ATTEMPTS: Final = 5
 
 
-async def read_catalog(connection: Connection, version: int) -> Catalog:
+async def read_catalog(connection: Connection, version: int, previous: Catalog = EMPTY) -> Catalog:
     """All relations and user-defined routines, as one moment of the database.
 
     `version` is the snapshot's own number, not the server's. Temporary relations are left out: to whoever
-    judges a statement they are unknown.
+    judges a statement they are unknown. Definitions that cannot be printed now, because somebody holds an
+    exclusive lock, come from `previous` where they have not changed, and are UNREADABLE elsewhere.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("set local search_path = pg_catalog")
+        await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
         relations = await connection.fetch(_RELATIONS)
-        columns = {row[0]: row for row in await connection.fetch(_COLUMNS)}
         parents = {row[0]: tuple(row[1]) for row in await connection.fetch(_PARENTS)}
         triggers = {row[0]: tuple(row[1]) for row in await connection.fetch(_TRIGGERS)}
         rules = {row[0] for row in await connection.fetch(_RULES)}
         event_triggers = await connection.fetch(_EVENT_TRIGGERS)
         types = {row["oid"]: row for row in await connection.fetch(_TYPES)}
         builtins = await connection.fetch(_BUILTINS)
-        routines = await connection.fetch(_ROUTINES.format(source=_source(connection)))
+        views, column_rows, routines = await _printed(connection)
+    columns = {row[0]: row for row in column_rows}
     bases = {oid: row["base"] for oid, row in types.items()}
     return Catalog(
         version=version,
@@ -100,7 +125,8 @@ async def read_catalog(connection: Connection, version: int) -> Catalog:
                 name=row["relname"],
                 kind=row["kind"],
                 columns=_columns(columns.get(row["oid"]), bases),
-                definition=row["definition"],
+                definition=_definition(row, views, previous),
+                definition_stamp=row["stamp"] or "",
                 parents=parents.get(row["oid"], ()),
                 rows=row["rows"],
                 triggers=triggers.get(row["oid"], ()),
@@ -117,10 +143,43 @@ async def read_catalog(connection: Connection, version: int) -> Catalog:
     )
 
 
+async def _printed(connection: Connection) -> tuple[dict[int, str], list[Any], list[Any]]:
+    """What PostgreSQL has to print: view definitions, columns, routines. Waits for no lock.
+
+    Raises asyncpg.LockNotAvailableError where others take new locks faster than we look.
+    """
+    for attempt in range(_ATTEMPTS):
+        locked = await connection.fetchval(_LOCKED) or []
+        try:
+            async with connection.transaction():
+                views = dict(await connection.fetch(_VIEWS, locked))
+                columns = await connection.fetch(_COLUMNS, locked, UNREADABLE)
+                source = _source(connection)
+                routines = await connection.fetch(
+                    _ROUTINES.format(source=source, locked=_LOCKED_BODY), locked, UNREADABLE
+                )
+                return views, columns, routines
+        except asyncpg.LockNotAvailableError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _definition(row: Any, views: dict[int, str], previous: Catalog) -> str | None:
+    if row["kind"] not in ("v", "m"):
+        return None
+    if row["oid"] in views:
+        return views[row["oid"]]
+    before = previous.relations.get(row["oid"])
+    if before is not None and before.definition and before.definition_stamp == row["stamp"]:
+        return before.definition
+    return UNREADABLE
+
+
 def _source(connection: Connection) -> str:
-    body = "pg_get_function_sqlbody(p.oid)"
+    body = "case when " + _LOCKED_BODY + " then $2::text else pg_get_function_sqlbody(p.oid) end"
     if connection.get_server_version().major < _SQL_BODIES_SINCE:
-        body = "null::text"
+        body = "case when false then $1::oid[]::text || $2 end"
     return f"case when p.prokind = 'a' then {_AGGREGATE} else coalesce({body}, p.prosrc) end"
 
 
