@@ -83,7 +83,8 @@ where n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
 """
 _LOCKED_BODY: Final = """
 exists (select from pg_catalog.pg_depend d
-        where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = any ($1::oid[]))"""
+        where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = any ($1::oid[]))"""
 _AGGREGATE: Final = """
 (select 'SELECT ' || string_agg(format('%I.%I()', fn.nspname, f.proname), ', ')
  from pg_catalog.pg_aggregate g
