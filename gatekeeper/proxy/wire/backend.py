@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from struct import Struct, error, pack
 from typing import Final, Literal
 
@@ -83,6 +84,7 @@ def read_fields(body: bytes, encoding: str = "utf-8") -> dict[str, str]:
     return fields
 
 
+@lru_cache(maxsize=512)
 def read_row_description(body: bytes, encoding: str = "utf-8") -> tuple[Field, ...]:
     """The fields of a RowDescription, from its body."""
     try:
@@ -130,6 +132,7 @@ def read_cells(body: bytes | memoryview) -> list[bytes | None]:
     return cells
 
 
+@lru_cache(maxsize=512)
 def rows_of_tag(tag: str) -> int | None:
     """Rows that a command tag counts: `SELECT 3`, `INSERT 0 3`; None for tags without a count."""
     count = tag.rpartition(" ")[2]
