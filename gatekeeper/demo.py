@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 import time
@@ -20,16 +22,10 @@ import asyncpg
 from gatekeeper.embedded import EmbeddedPostgres, bin_dir
 from gatekeeper.errors import ConfigError
 from gatekeeper.identity.devissuer import DevIssuer
+from gatekeeper.process import in_loop, log_to_stderr, run_with_console, serve_alone
+from gatekeeper.recording.places import is_written
 from gatekeeper.rules.write import write_text
-from gatekeeper.runtime import (
-    EMBEDDED_ROLE,
-    Runtime,
-    in_loop,
-    log_to_stderr,
-    run_with_console,
-    start_runtime,
-    wait_for_signal,
-)
+from gatekeeper.runtime import EMBEDDED_ROLE, Runtime, start_runtime
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 6432
@@ -60,7 +56,8 @@ class Demo:
     """Where the demo keeps what it has."""
 
     directory: Path
-    port: int = PORT
+    port: int | None = None
+    """Where it listens, if it was asked for; else as its rules file says."""
 
     @property
     def rules(self) -> Path:
@@ -71,6 +68,11 @@ class Demo:
     def control(self) -> Path:
         """Its control socket."""
         return self.directory / "gatekeeper.sock"
+
+    @property
+    def psql(self) -> Path:
+        """A program of one's own: `psql GRANT` logs in with that grant's token."""
+        return self.directory / "psql"
 
     def token_file(self, grant: str) -> Path:
         """Where a fresh token of a grant is kept, mode 0600."""
@@ -87,71 +89,78 @@ def state_directory() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "gatekeeper" / "demo"
 
 
-def demo(*, headless: bool, directory: Path | None = None, port: int = PORT) -> int:
+def demo(*, headless: bool, directory: Path | None = None, port: int | None = None) -> int:
     """Start the demo; blocks until the console is left, or headless until a signal."""
-    place = Demo((directory or state_directory()).absolute(), port)
+    place = Demo((directory or state_directory()).expanduser().absolute(), port)
     if headless:
         log_to_stderr()
-        return in_loop(_headless(place))
-    return in_loop(run_with_console(start_demo(place)))
+        return in_loop(lambda stop: serve_alone(start_demo(place), stop, lambda up: _print(place, up)))
+    return in_loop(lambda stop: run_with_console(start_demo(place), stop))
 
 
-async def _headless(place: Demo) -> int:
-    async with start_demo(place) as runtime:
-        line = {
-            "host": HOST,
-            "port": runtime.gateway.port,
-            "database": DATABASE,
-            "grant": GRANT,
-            "token": place.token_file(GRANT).read_text().strip(),
-            "data_dir": str(place.directory),
-            "control": str(place.control),
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-        await wait_for_signal(runtime, f"gatekeeper: listening on {runtime.gateway.listen}")
-    return 0
+def _print(place: Demo, runtime: Runtime) -> None:
+    """Where everything is, for the program that started the demo."""
+    line = {
+        "host": HOST,
+        "port": runtime.gateway.port,
+        "database": DATABASE,
+        "grant": GRANT,
+        "token": place.token_file(GRANT).read_text().strip(),
+        "data_dir": str(place.directory),
+        "control": str(place.control),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 @contextlib.asynccontextmanager
 async def start_demo(place: Demo) -> AsyncIterator[Runtime]:
-    """The demo's gateway, with its tokens kept fresh."""
+    """The demo's gateway, with its tokens kept fresh. ConfigError, where one runs there already too."""
     try:
         place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise ConfigError(f"cannot keep the demo in {place.directory}: {problem.strerror}") from None
+    if is_written(place.directory / "recordings.db"):
+        raise ConfigError(
+            f"a demo runs in {place.directory} already: see it by"
+            f" gatekeeper console --control {_shown(place.control)}"
+        )
     issuer = place.issuer()
     if not place.rules.exists():
-        write_text(_rules(place.port), place.rules)
-    elif place.port != PORT:
-        _set_port(place)
+        write_text(_rules(), place.rules)
+    if place.port is not None:
+        _set_port(place.rules, place.port)
     run_id = f"{int(time.time())}"
-    _write_tokens(place, issuer, run_id)
-    async with start_runtime(
-        place.rules, hints=lambda: _hints(place, runtime_port), prepare=_fill
-    ) as runtime:
-        runtime_port = runtime.gateway.port
-        renewing = asyncio.create_task(_renew(place, issuer, run_id), name="demo tokens")
-        try:
-            yield runtime
-        finally:
-            renewing.cancel()
-            for grant in CLAIMS:
-                place.token_file(grant).unlink(missing_ok=True)
+    try:
+        async with start_runtime(place.rules, hints=lambda: _hints(place), prepare=_fill) as runtime:
+            _write_tokens(place, issuer, run_id)
+            _write_psql(place, runtime.gateway.port)
+            renewing = asyncio.create_task(_renew(place, issuer, run_id), name="demo tokens")
+            try:
+                yield runtime
+            finally:
+                renewing.cancel()
+                for grant in CLAIMS:
+                    place.token_file(grant).unlink(missing_ok=True)
+    except ConfigError as problem:
+        if any("is in use" in line for line in problem.problems):
+            raise ConfigError(f"{problem}: take another by gatekeeper demo --port") from None
+        raise
 
 
-def _rules(port: int) -> str:
-    text = resources.files("gatekeeper").joinpath("demo.toml").read_text(encoding="utf-8")
-    return text.replace("127.0.0.1:6432", f"{HOST}:{port}")
+def _rules() -> str:
+    return resources.files("gatekeeper").joinpath("demo.toml").read_text(encoding="utf-8")
 
 
-def _set_port(place: Demo) -> None:
-    """A port that was asked for wins over the one in the file."""
-    lines = place.rules.read_text().splitlines()
-    for at, line in enumerate(lines):
-        if line.startswith("listen = "):
-            lines[at] = f'listen = "{HOST}:{place.port}"'
-    write_text("\n".join(lines) + "\n", place.rules)
+def _set_port(rules: Path, port: int) -> None:
+    """A port that was asked for wins over the one in the file, and is kept there."""
+    before = rules.read_text()
+    listen = f'listen = "{HOST}:{port}"'
+    after, found = re.subn(r"^listen\s*=.*$", listen, before, count=1, flags=re.MULTILINE)
+    if not found:
+        after = re.sub(r"^\[gateway\]", f"[gateway]\n{listen}", before, count=1, flags=re.MULTILINE)
+    if after != before:
+        write_text(after, rules)
 
 
 def _write_tokens(place: Demo, issuer: DevIssuer, run_id: str) -> None:
@@ -159,11 +168,7 @@ def _write_tokens(place: Demo, issuer: DevIssuer, run_id: str) -> None:
         token = issuer.sign(
             {**claims, "run_id": run_id, "jti": f"{grant}-{run_id}"}, TOKEN_TTL_S, time.time()
         )
-        path = place.token_file(grant)
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(token + "\n")
-        fresh.replace(path)
+        _write(place.token_file(grant), token + "\n", 0o600)
 
 
 async def _renew(place: Demo, issuer: DevIssuer, run_id: str) -> None:
@@ -172,16 +177,58 @@ async def _renew(place: Demo, issuer: DevIssuer, run_id: str) -> None:
         _write_tokens(place, issuer, run_id)
 
 
-def _hints(place: Demo, port: int) -> tuple[str, ...]:
-    """Lines for another terminal. The token stays in its file, so that no line of a screen holds it."""
-    psql = "psql" if shutil.which("psql") else str(bin_dir() / "psql")
-    home = str(Path.home())
-    lines = []
-    for grant in CLAIMS:
-        path = str(place.token_file(grant))
-        shown = path.replace(home, "~", 1) if path.startswith(home + "/") and " " not in path else f"'{path}'"
-        lines.append(f"PGPASSWORD=$(cat {shown}) {psql} -h {HOST} -p {port} -U {grant} {DATABASE}")
-    return tuple(lines)
+def _write(path: Path, text: str, mode: int) -> None:
+    """Put a file in place, whole and never more open than `mode`."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+# --- lines to paste ---------------------------------------------------------------------------------------
+
+_PSQL: Final = """#!/bin/sh
+# psql GRANT [what else psql takes]: log in to the demo with a fresh token as the password.
+grant=${{1:-}}
+if [ -z "$grant" ]; then
+    echo "psql: which grant? One of: {grants}" >&2
+    exit 2
+fi
+shift
+if ! PGPASSWORD=$(cat {directory}/"token-$grant" 2>/dev/null); then
+    echo "psql: no token for $grant: is the demo running, and is it one of {grants}?" >&2
+    exit 1
+fi
+export PGPASSWORD
+export PGHOST={host} PGPORT={port} PGUSER="$grant" PGDATABASE={database} PGSSLMODE=disable
+exec {program} "$@"
+"""
+"""The token stays in its file, so that no line of a screen holds it, nor any list of processes."""
+
+
+def _write_psql(place: Demo, port: int) -> None:
+    """The machine's own psql where there is one: it can edit lines, which the bundled one cannot."""
+    text = _PSQL.format(
+        grants=", ".join(CLAIMS),
+        directory=shlex.quote(str(place.directory)),
+        host=HOST,
+        port=port,
+        database=DATABASE,
+        program=shlex.quote(shutil.which("psql") or str(bin_dir() / "psql")),
+    )
+    _write(place.psql, text, 0o700)
+
+
+def _hints(place: Demo) -> tuple[str, ...]:
+    """Lines for another terminal, short enough for a narrow one."""
+    return tuple(f"{_shown(place.psql)} {grant}" for grant in CLAIMS)
+
+
+def _shown(path: Path) -> str:
+    """A path as a shell takes it, with ~ for the home directory."""
+    text, home = str(path), f"{Path.home()}/"
+    return f"~/{shlex.quote(text.removeprefix(home))}" if text.startswith(home) else shlex.quote(text)
 
 
 # --- sample data ----------------------------------------------------------------------------------------

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import getpass
 import logging
 import os
 import secrets
-import signal
-import sys
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import uvloop
 
 from gatekeeper import metrics
 from gatekeeper.control.live import Live
@@ -47,6 +46,7 @@ EMBEDDED_ROLE: Final = "gatekeeper"
 _ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """No letters that look like others: people read the ID of an approval aloud."""
 _ID_LENGTH: Final = 5
+_WATCH_AGAIN_S: Final = 1.0
 
 
 class _Tee:
@@ -77,6 +77,7 @@ class Bundled:
         """Where a database on it is; makes server, role and database on first use."""
         async with self._lock:
             if database not in self._ready:
+                _log.info("starting the bundled PostgreSQL in %s", self.server.directory)
                 await self.server.start()
                 await prepare_role(self.server)
                 await self.server.ensure_database(database, EMBEDDED_ROLE)
@@ -160,9 +161,6 @@ async def start_runtime(
         runtime.bundled = Bundled(path.parent / ".gatekeeper" / "postgres", prepare)
         stack.push_async_callback(runtime.bundled.stop)
         databases = Databases(lambda: keeper.current, runtime.bundled.target)
-        for entry in rules.databases:
-            if entry.dsn == "embedded":
-                await runtime.bundled.target(entry.name)
         gateway = runtime.gateway = Gateway(
             lambda: keeper.current,
             authenticator=Authenticator(keys),
@@ -173,10 +171,6 @@ async def start_runtime(
             hash_key=mask_key(rules),
             clock=clock,
         )
-        await gateway.start()
-        keeper.subscribe(lambda new: keys.use(new.issuers))
-        keeper.subscribe(gateway.rules_changed)
-        reader = open_reader(rules.gateway.store)
 
         async def explained(sql: str, grant: str, database: str | None) -> Any:
             return await explain_live(keeper.current, databases, sql, grant, database, clock())
@@ -186,7 +180,7 @@ async def start_runtime(
             approvals=approvals,
             runs=runs,
             keeper=keeper,
-            reader=reader,
+            reader=open_reader(rules.gateway.store),
             sessions=gateway,
             explain=explained,
             record=lambda event: recorder.submit([event]),
@@ -197,13 +191,17 @@ async def start_runtime(
             hints=hints,
         )
         control = ControlServer(rules.gateway.control, operator)
-        try:
-            await control.start()
-        except BaseException:
-            await gateway.stop(drain_s=0)
-            raise
+        await control.start()
         stack.push_async_callback(control.close)
+        _look_at_port(rules)
+        for entry in rules.databases:
+            if entry.dsn == "embedded":
+                await runtime.bundled.target(entry.name)
+        await gateway.start()
         stack.push_async_callback(gateway.stop)  # first of all: while it drains, operators can still ask
+        operator.listening_at(gateway.listen)
+        keeper.subscribe(lambda new: keys.use(new.issuers))
+        keeper.subscribe(gateway.rules_changed)
         if rules.gateway.metrics_host is not None:
             exporter = await metrics.serve(
                 rules.gateway.metrics_host, rules.gateway.metrics_port or 0, operator
@@ -213,9 +211,56 @@ async def start_runtime(
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        watch = asyncio.create_task(keeper.run(), name="rules watch")
-        stack.callback(watch.cancel)
+        for name, beside in (
+            ("rules watch", _watch(keeper, live, clock)),
+            ("first look", _first_look(databases, rules, live, clock)),
+        ):
+            stack.callback(asyncio.create_task(beside, name=name).cancel)
         yield runtime
+
+
+def _look_at_port(rules: Rules) -> None:
+    """Say that the port is taken before the bundled server is started for nothing. ConfigError."""
+    host, port = rules.gateway.listen_host, rules.gateway.listen_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            if problem.errno == errno.EADDRINUSE:  # whatever else is wrong, the gateway tells at its start
+                raise ConfigError(f"[gateway] listen: {host}:{port} is in use") from None
+
+
+async def _watch(keeper: RulesKeeper, live: Live, clock: Callable[[], float]) -> None:
+    """Keep the rules up to date for as long as the gateway runs, whatever becomes of one watch."""
+    while True:
+        watch = asyncio.create_task(keeper.run(), name="rules watch, once")
+        try:
+            await asyncio.wait({watch})
+        finally:
+            watch.cancel()
+        error = None if watch.cancelled() else watch.exception()
+        why = type(error).__name__ if error is not None else "it ended"  # its text may be anything
+        what = f"the watch on the rules broke off ({why}) and begins anew"
+        _log.error("%s", what)
+        live.note("error", what, clock())
+        await asyncio.sleep(_WATCH_AGAIN_S)
+
+
+async def _first_look(databases: Databases, rules: Rules, live: Live, clock: Callable[[], float]) -> None:
+    """Read each catalog before the first login needs it, and tell what cannot be reached.
+
+    The gateway serves all the same: a database may come later, and till then a login to it gets 08001.
+    """
+    for entry in rules.databases:
+        try:
+            await databases.get(entry).refresh()
+        except (UpstreamUnreachableError, ConfigError) as problem:
+            why = problem.reason if isinstance(problem, UpstreamUnreachableError) else str(problem)
+            what = f"database {entry.name}: {why}; logins to it are refused until it can be reached"
+            _log.warning("%s", what)
+            live.note("warning", what, clock())
 
 
 async def explain_live(
@@ -258,86 +303,3 @@ def mask_key(rules: Rules) -> bytes:
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
     return key
-
-
-# --- commands -------------------------------------------------------------------------------------------
-
-
-def in_loop(work: Coroutine[Any, Any, int]) -> int:
-    """Run a command's work under uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
-
-
-def log_to_stderr() -> None:
-    """One line an event on stderr, for services."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-
-
-class _NoticeHandler(logging.Handler):
-    """Warnings become notices of the console, which owns the terminal."""
-
-    def __init__(self, live: Live, clock: Callable[[], float]) -> None:
-        super().__init__(logging.WARNING)
-        self._live = live
-        self._clock = clock
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show it."""
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        self._live.note(level, record.getMessage(), self._clock())  # type: ignore[arg-type]
-
-
-def serve(path: Path) -> int:
-    """`gatekeeper serve`: the gateway alone, until SIGTERM or SIGINT."""
-    log_to_stderr()
-    return in_loop(_serve(path))
-
-
-async def _serve(path: Path) -> int:
-    async with start_runtime(path) as runtime:
-        await wait_for_signal(runtime, f"gatekeeper: listening on {runtime.gateway.listen}")
-    return 0
-
-
-async def wait_for_signal(runtime: Runtime, line: str) -> None:
-    """Say that logins are accepted, and wait for the signal to stop; a second one hurries."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def asked() -> None:
-        if stop.is_set():
-            runtime.gateway.hurry()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    await stop.wait()
-
-
-def run(path: Path) -> int:
-    """`gatekeeper run`: gateway and console in one process."""
-    return in_loop(run_with_console(start_runtime(path)))
-
-
-async def run_with_console(starting: contextlib.AbstractAsyncContextManager[Runtime]) -> int:
-    """Start a gateway, show the console, and stop both when the console is left."""
-    from gatekeeper.console.app import show
-
-    async with starting as runtime:
-        handler = _NoticeHandler(runtime.live, runtime.clock)
-        logging.getLogger().addHandler(handler)
-        loop = asyncio.get_running_loop()
-        try:
-            showing = asyncio.create_task(show(runtime.operator), name="console")
-            loop.add_signal_handler(signal.SIGTERM, showing.cancel)
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing
-        finally:
-            logging.getLogger().removeHandler(handler)
-            loop.add_signal_handler(signal.SIGTERM, runtime.gateway.hurry)
-    return 0

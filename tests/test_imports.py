@@ -34,10 +34,11 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "runtime": LEAVES
     | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control", "console"}
     | {"explain", "metrics"},
-    "demo": LEAVES | {"rules", "sql", "identity", "recording", "control", "console", "runtime"},
+    "process": LEAVES | {"proxy", "control", "console", "runtime"},
+    "demo": LEAVES | {"rules", "sql", "identity", "recording", "control", "console", "runtime", "process"},
     "cli": LEAVES
     | {"rules", "sql", "identity", "policy", "masking", "proxy", "recording", "control", "console"}
-    | {"explain", "runtime", "demo"},
+    | {"explain", "runtime", "process", "demo"},
     "__main__": {"cli"},
 }
 """Each part of the package, and the parts that it may import besides itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,19 +22,29 @@ from gatekeeper.errors import ConfigError
 
 @click.command()
 @click.option("--headless", is_flag=True, help="No console: print one JSON line and serve until stopped.")
-def demo(headless: bool) -> int:
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Where to listen on 127.0.0.1; 0 takes any free port.  [default: 6432, then as last time]",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to keep it all.  [default: ~/.local/state/gatekeeper/demo]",
+)
+def demo(headless: bool, port: int | None, directory: Path | None) -> int:
     """Try it out: all that is needed, and the console.
 
     Starts a bundled PostgreSQL with sample data, a token issuer, the gateway and the console. Nothing else
-    has to be installed or configured. Lines for psql, with a fresh token, are shown to paste into another
-    terminal. With --headless one JSON line on stdout has host, port, database, grant, token, data_dir and
-    control.
+    has to be installed or configured. Lines for psql, each with a fresh token, are shown to paste into
+    another terminal. All of it is kept in one directory: remove that to begin anew. With --headless one JSON
+    line on stdout has host, port, database, grant, token, data_dir and control.
     """
     if not headless:
         _need_terminal("gatekeeper demo --headless does without")
     from gatekeeper import demo as demonstration
 
-    return demonstration.demo(headless=headless)
+    return demonstration.demo(headless=headless, directory=directory, port=port)
 
 
 @click.command()
@@ -41,9 +52,9 @@ def demo(headless: bool) -> int:
 def run(rules_file: Path | None) -> int:
     """Run the gateway and the console in one process."""
     _need_terminal("gatekeeper serve does without")
-    from gatekeeper import runtime
+    from gatekeeper import process
 
-    return runtime.run(rules_path(rules_file))
+    return process.run(rules_path(rules_file))
 
 
 @click.command()
@@ -54,9 +65,9 @@ def serve(rules_file: Path | None) -> int:
     Prints `gatekeeper: listening on HOST:PORT` on stderr when it accepts logins. SIGTERM stops it: no new
     logins, idle sessions end, and running statements have 15 s to finish.
     """
-    from gatekeeper import runtime
+    from gatekeeper import process
 
-    return runtime.serve(rules_path(rules_file))
+    return process.serve(rules_path(rules_file))
 
 
 @click.command()
@@ -94,5 +105,14 @@ def replay(session: str | None, store: str | None, rules_file: Path | None) -> i
 
 
 def _need_terminal(instead: str) -> None:
+    """ConfigError where there is no terminal, or one in which the console has no room."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError(f"the console needs a terminal; {instead}")
+    from gatekeeper.console.base import SMALLEST
+
+    width, height = shutil.get_terminal_size()
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        raise ConfigError(
+            f"the console needs a terminal of {SMALLEST[0]}×{SMALLEST[1]}, this one is {width}×{height};"
+            f" make it larger, or: {instead}"
+        )
