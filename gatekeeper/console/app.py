@@ -6,6 +6,7 @@ Ten times a second one snapshot is asked for, and what it changed is drawn; noth
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -234,11 +235,20 @@ async def _shown(app: GatekeeperApp, *, headless: bool = False) -> None:
 
 def run_console(operator: Operator) -> int:
     """Show the console in a loop of its own. ConsoleError: it crashed."""
-    asyncio.run(show(operator))
-    return 0
+    return asyncio.run(_until_signalled(show(operator)))
 
 
 def run_replay(reader: RecordingReader, session: str | None = None) -> int:
     """Show recordings in a loop of their own. ConsoleError: it crashed."""
-    asyncio.run(show_replay(reader, session))
+    return asyncio.run(_until_signalled(show_replay(reader, session)))
+
+
+async def _until_signalled(showing: Coroutine[Any, Any, None]) -> int:
+    """Show it until the person leaves; a signal leaves the terminal as it was, too."""
+    task = asyncio.create_task(showing, name="console")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
     return 0
