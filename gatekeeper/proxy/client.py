@@ -50,6 +50,10 @@ class Door(Protocol):
     tls: ssl.SSLContext | None
     login_timeout_s: float
 
+    def knock(self, client: ClientConnection) -> bool:
+        """A connection was made; False where too many have not said yet what they want."""
+        ...
+
     def enter(self, client: ClientConnection) -> Refusal | None:
         """A connection asks to log in; a refusal where there is no room."""
         ...
@@ -87,7 +91,6 @@ class ClientConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writable = True
-        self._entered = False
         self.address = ""
         self._loopback = False
 
@@ -99,6 +102,9 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         self.address = f"{peer[0]}:{peer[1]}"
         self._loopback = _is_loopback(str(peer[0]))
+        if not self._door.knock(self):
+            self._abort()
+            return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._door.login_timeout_s, self._too_slow)
 
@@ -129,9 +135,7 @@ class ClientConnection(asyncio.Protocol):
             self._task.cancel()  # a login; a cancel request holds even where its sender has hung up
         if self._link is not None:
             self._link.client_lost()
-        if self._entered:
-            self._entered = False
-            self._door.leave(self)
+        self._door.leave(self)
 
     def pause_writing(self) -> None:
         """The client does not read as fast as the server sends."""
@@ -269,15 +273,19 @@ class ClientConnection(asyncio.Protocol):
             self.write(backend.negotiate_protocol_version(minor, packet.protocol_options))
         refusal = self._not_welcome(packet)
         if refusal is not None:
-            user = packet.parameters.get(b"user", b"").decode("utf-8", "replace")
-            database = packet.parameters.get(b"database", b"").decode("utf-8", "replace")
-            self._door.refused(self.address, user, database, refusal.sqlstate, refusal.message)
-            self._fatal(refusal)
+            self._refused(packet, refusal, refusal.message)
             return
         self._frames = FrontendFrames(max_bytes=MAX_BEFORE_LOGIN_BYTES, types=_PASSWORD_TYPES)
         self.write(backend.AUTHENTICATION_CLEARTEXT)
         if rest:
             self._password(rest)
+
+    def _refused(self, packet: Startup, refusal: Refusal, reason: str) -> None:
+        """Refuse a login before its token was looked at, and record it."""
+        user = packet.parameters.get(b"user", b"").decode("utf-8", "replace")
+        database = packet.parameters.get(b"database", b"").decode("utf-8", "replace")
+        self._door.refused(self.address, user, database, refusal.sqlstate, reason)
+        self._fatal(refusal)
 
     def _not_welcome(self, packet: Startup) -> Refusal | None:
         if self._tls is None and not self._loopback:
@@ -287,9 +295,7 @@ class ClientConnection(asyncio.Protocol):
         replication = packet.parameters.get(b"replication", b"false").lower()
         if replication not in (b"false", b"off", b"no", b"0", b"f", b"n"):
             return Refusal("28000", "replication connections are not served")
-        refusal = self._door.enter(self)
-        self._entered = refusal is None
-        return refusal
+        return self._door.enter(self)
 
     def _password(self, data: bytes) -> None:
         assert self._frames is not None
@@ -306,6 +312,11 @@ class ClientConnection(asyncio.Protocol):
         assert packet is not None
         try:
             request = _request(packet, password, self.address)
+        except GatekeeperError as problem:
+            reason = getattr(problem, "reason", None) or str(problem)
+            self._refused(packet, Refusal(problem.sqlstate, str(problem)), reason)
+            return
+        try:
             link = await self._door.log_in(self, request)
         except LoginRefusedError as problem:
             _log.info("login from %s refused: %s", self.address, problem.reason)

@@ -54,7 +54,10 @@ class Database:
         self._entry = entry
         self._embedded = embedded
         self.catalog: Catalog = EMPTY
-        self.stale = True
+        self._changes = 1
+        """How often the database's catalog is known to have changed."""
+        self._read_changes = 0
+        """Of these, how many the snapshot shows."""
         self.sticky: dict[tuple[int, int], MaskRules] = {}
         self._connection: asyncpg.Connection[Any] | None = None
         self._lock = asyncio.Lock()
@@ -70,6 +73,15 @@ class Database:
     def rules(self) -> Rules:
         """The rules in force."""
         return self._rules()
+
+    @property
+    def stale(self) -> bool:
+        """The snapshot is known to be behind the database, or there is none yet."""
+        return self._read_changes < self._changes
+
+    def changed(self) -> None:
+        """The database's catalog has changed, or may have."""
+        self._changes += 1
 
     async def target(self) -> Target:
         """Where it is, with its password as it is now. Raises ConfigError or UpstreamUnreachableError."""
@@ -101,17 +113,18 @@ class Database:
 
     def _refreshed(self, task: asyncio.Task[None]) -> None:
         self._refreshing = None
-        if not task.cancelled() and task.exception() is not None:
-            self.stale = True
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody has to
 
     async def _refresh(self) -> None:
         async with self._lock:
-            self.stale = False  # a DDL that ends while we read makes it stale again
+            changes = self._changes  # a DDL that ends while we read makes the snapshot stale again
             try:
                 async with asyncio.timeout(_READ_TIMEOUT_S):
                     connection = await self._own()
                     self._fingerprint = await fingerprint(connection)
                     self.catalog = await read_catalog(connection, self.catalog.version + 1, self.catalog)
+                    self._read_changes = changes
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
                 self._drop()
                 raise UpstreamUnreachableError(
@@ -132,10 +145,10 @@ class Database:
             ) as problem:  # fmt: skip
                 self._drop()
                 _log.warning("database %s: its catalog cannot be watched: %s", self.name, _reason(problem))
-                self.stale = True
+                self.changed()
                 return
         if now != self._fingerprint:
-            self.stale = True
+            self.changed()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -252,7 +252,7 @@ class Link:
             case actions.RefreshCatalog():
                 self._start(self._refresh())
             case actions.CatalogChanged():
-                self._database.stale = True
+                self._database.changed()
             case actions.EndRun():
                 self._on_end_run(self)
             case actions.Close():
@@ -329,7 +329,7 @@ class Link:
             self._deadline.cancel()
         self._recorder.submit([SessionEnded(self._clock(), self.session.info.id, request.reason)])
         if self.session.uncertain:
-            self._database.stale = True
+            self._database.changed()
         self._client.close()
         if request.reason == "client left":
             if not self._batches:

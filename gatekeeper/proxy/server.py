@@ -27,6 +27,8 @@ from gatekeeper.rules.schema import GatewayRules, Rules
 
 _log: Final = logging.getLogger(__name__)
 _TICK_S: Final = 0.25
+MAX_HALF_OPEN: Final = 256
+"""Connections that have not sent their startup packet; more are closed at once."""
 DRAIN_S: Final = 15.0
 """What running statements get to finish in when the gateway stops."""
 
@@ -65,6 +67,7 @@ class Gateway:
         )
         self._members: dict[str, Member] = {}
         self._clients: set[ClientConnection] = set()
+        self._half_open: set[ClientConnection] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._stopping = False
@@ -126,8 +129,16 @@ class Gateway:
 
     # --- the door, as connections see it ----------------------------------------------------------------
 
+    def knock(self, client: ClientConnection) -> bool:
+        """A connection was made; False where too many have not said yet what they want."""
+        if len(self._half_open) >= MAX_HALF_OPEN:
+            return False
+        self._half_open.add(client)
+        return True
+
     def enter(self, client: ClientConnection) -> Refusal | None:
         """A connection asks to log in; a refusal where there is no room."""
+        self._half_open.discard(client)
         if self._stopping:
             return Refusal("57P01", "the gateway is stopping")
         if len(self._clients) >= self._settings.max_clients:
@@ -137,6 +148,7 @@ class Gateway:
 
     def leave(self, client: ClientConnection) -> None:
         """A connection is over."""
+        self._half_open.discard(client)
         self._clients.discard(client)
 
     def refused(self, address: str, user: str, database: str, sqlstate: str, reason: str) -> None:

@@ -192,7 +192,11 @@ class Session:
             self._cancelled = True
             self.requests.append(actions.Withdraw())
             return False
-        if self.closed or self.pending.head is None:
+        if self.closed:
+            return False
+        if self.pending.head is None:
+            if self._blocked in ("estimate", "refresh"):
+                self._failure = Refusal("57014", "canceling statement due to user request")
             return False
         self._cancelling += 1
         return True
@@ -315,7 +319,7 @@ class Session:
         return _Blocked()
 
     def _clear_answers(self) -> None:
-        if self._run is not None or self._estimates is not None:
+        if self._run is not None or self._estimates is not None or self._failure is not None:
             self._estimates = None
             self._run = None
             self._approval = None

@@ -59,3 +59,13 @@ async def test_ddl_takes_effect_for_the_next_statement(gate: Gate) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=r"s\.t\.card_number"):
         await connection.fetch("select 1 from s.t where card_number like '4%'")
     await connection.close()
+
+
+async def test_logins_that_come_while_the_catalog_is_read_wait_for_it(gate: Gate) -> None:
+    connections = await asyncio.gather(*(gate.asyncpg() for _ in range(6)))
+    found = await asyncio.gather(
+        *(c.fetchrow("select pg_backend_pid(), ssn from customers") for c in connections)
+    )
+    assert [tuple(row) for row in found if row] == [(c.get_server_pid(), REDACTED) for c in connections]
+    for connection in connections:
+        await connection.close()

@@ -22,6 +22,9 @@ _SASL: Final = 10
 _SASL_CONTINUE: Final = 11
 _SASL_FINAL: Final = 12
 
+_MAX_ITERATIONS: Final = 1_000_000
+_MAX_DIGITS: Final = 7
+
 _UNREACHABLE: Final = ("08", "53", "57", "58")
 """SQLSTATE classes of a server that cannot serve now; every other one is our credentials' fault."""
 
@@ -135,11 +138,22 @@ class UpstreamLogin:
         if self._scram is None or code not in (_SASL_CONTINUE, _SASL_FINAL):
             raise UpstreamUnreachableError(f"the database asks for an authentication we do not know ({code})")
         if code == _SASL_CONTINUE:
+            _check_iterations(body[4:])
             self._scram.set_server_first(body[4:].decode())
             return message(b"p", self._scram.get_client_final().encode())
         self._scram.set_server_final(body[4:].decode())
         self._scram_finished = True
         return b""
+
+
+def _check_iterations(server_first: bytes) -> None:
+    """The hashing runs on the loop: a server must not be able to hold up every session with it."""
+    for part in server_first.split(b","):
+        count = part[2:] if part.startswith(b"i=") else b"0"
+        if not count.isdigit() or len(count) > _MAX_DIGITS or int(count) > _MAX_ITERATIONS:
+            raise UpstreamUnreachableError(
+                f"the database asks for more than {_MAX_ITERATIONS} SCRAM iterations"
+            )
 
 
 def _server_end_point(certificate: bytes) -> tuple[str, bytes]:
