@@ -14,7 +14,6 @@ import click
 from gatekeeper.cli.common import (
     DEFAULT_RULES,
     as_json,
-    one_line,
     plain,
     print_json,
     rules_option,
@@ -175,8 +174,11 @@ def _print_explanation(found: Mapping[str, Any]) -> None:
 
 
 def _print_statement(statement: Mapping[str, Any]) -> None:
+    from gatekeeper.sql.pretty import pretty
+
     click.echo()
-    click.secho(f"  {one_line(statement['text'], 100)}", bold=True)
+    for line in pretty(statement["text"]).splitlines():
+        click.secho(f"  {plain(line)}", bold=True)
     _line("tags", statement["tags"])
     _line("classes", statement["classes"] or ["none needed"])
     _line("relations", [r["name"] + (" (written)" if r["written"] else "") for r in statement["relations"]])
