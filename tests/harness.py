@@ -133,8 +133,7 @@ class Gate:
         return self.directory / "rules.toml"
 
     def token(self, ttl_s: float = 600, **claims: Any) -> str:
-        now = time.time()
-        return self.issuer.sign({**CLAIMS, "exp": int(now + ttl_s), **claims}, ttl_s, now)
+        return new_token(self.issuer, ttl_s, **claims)
 
     def environment(self, grant: str = "ci", token: str | None = None) -> dict[str, str]:
         return {
@@ -199,17 +198,28 @@ class Gate:
         raise AssertionError("nothing waits")
 
 
+def dsn_of(database: Database) -> str:
+    """The address of a database as the rules have it: without its password."""
+    server = database.server
+    host = str(server.host)
+    if host.startswith("/"):
+        return f"postgresql://{server.user}@/{database.name}?host={host}&port={server.port}"
+    tls = f"sslmode=verify-full&sslrootcert={server.ca_file}"
+    return f"postgresql://{server.user}@{host}:{server.port}/{database.name}?{tls}"
+
+
+def new_token(issuer: DevIssuer, ttl_s: float = 600, **claims: Any) -> str:
+    """A token that the rules above let in, unless the claims say otherwise."""
+    now = time.time()
+    return issuer.sign({**CLAIMS, "exp": int(now + ttl_s), **claims}, ttl_s, now)
+
+
 @contextlib.asynccontextmanager
 async def open_gate(directory: Path, database: Database, rules: str = RULES) -> AsyncIterator[Gate]:
     """Start a gateway before `database`; `rules` may use {dsn}."""
     server = database.server
-    host = str(server.host)
-    address = f"/{database.name}?host={host}&port={server.port}" if host.startswith("/") else (
-        f"{host}:{server.port}/{database.name}?sslmode=verify-full&sslrootcert={server.ca_file}"
-    )  # fmt: skip
-    dsn = f"postgresql://{server.user}@{address}"
     (directory / "password").write_text(server.password.reveal())
-    (directory / "rules.toml").write_text(rules.format(dsn=dsn))
+    (directory / "rules.toml").write_text(rules.format(dsn=dsn_of(database)))
     issuer = DevIssuer(directory / "issuer")
     async with start_runtime(directory / "rules.toml") as runtime:
         yield Gate(directory, runtime, issuer, database)
