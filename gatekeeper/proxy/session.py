@@ -659,8 +659,8 @@ class Session:
             doubtful=prepared.doubtful,
         )
         entry = Entry(BIND, run=run, portal=portal)
+        self._starts(run, judgement, now)  # what it may do to other portals, it does not do to its own
         entry.slots.append((0, self.portals.set(self._key(bind.portal), portal, self._segment)))
-        self._starts(run, judgement, now)
         self._send(message, entry, gate=True)
 
     def _judgement_at_bind(self, prepared: Prepared, params: tuple[str | None, ...], now: float) -> Judgement:

@@ -196,7 +196,7 @@ class Upstream(asyncio.Protocol):
         self._write_raw(self._tls.send(data) if self._tls is not None else data)
 
     def _write_raw(self, data: bytes) -> None:
-        if data and self._transport is not None:
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def pause(self) -> None:

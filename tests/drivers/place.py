@@ -113,7 +113,9 @@ class Place:
             [str(part) for part in command], env={**_plain_environment(), **env}, cwd=cwd, timeout=timeout,
             input=stdin, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{command[0]}: {done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        assert not check or done.returncode == 0, (
+            f"{command[0]}: {done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
         return done
 
     def sql(self, text: str, *, env: Mapping[str, str] | None = None) -> str:
