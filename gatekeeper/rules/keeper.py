@@ -73,13 +73,17 @@ class RulesKeeper:
                 await self._look()
 
     async def _wakes(self) -> AsyncIterator[bool]:
-        """True where something in the directory changed, False twice a second."""
+        """True where the file changed, False twice a second: then its path may lead to another file.
+
+        The file alone is watched, not its directory: recordings are often in the same one, and every write
+        to them would wake us.
+        """
         yield True  # the file may have changed between its first reading and now
         while True:
             try:
                 async for changes in watchfiles.awatch(
-                    self.path.parent,
-                    watch_filter=lambda _, name: self._concerns(name),
+                    self.path,
+                    watch_filter=None,
                     debounce=100,
                     step=20,
                     rust_timeout=_LOOK_MS,
@@ -87,14 +91,11 @@ class RulesKeeper:
                     recursive=False,
                 ):
                     yield bool(changes)
-            except (OSError, RuntimeError):  # the directory is gone or cannot be watched: look all the same
+                    if changes:
+                        break  # a file that was replaced by a rename has to be watched anew
+            except (OSError, RuntimeError):  # the file is gone or cannot be watched: look all the same
                 await asyncio.sleep(_LOOK_MS / 1000)
                 yield False
-
-    def _concerns(self, name: str) -> bool:
-        """True for the file, and for what its path may lead through (`..data` of a mounted ConfigMap)."""
-        changed = Path(name)
-        return changed.name == self.path.name or changed.is_symlink()
 
     async def _look(self) -> None:
         text, problem = await self._settled()
