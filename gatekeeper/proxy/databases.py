@@ -28,6 +28,9 @@ from gatekeeper.sql.snapshot import fingerprint, read_catalog
 
 _log: Final = logging.getLogger(__name__)
 _POLL_S: Final = 5.0
+_REST_S: Final = 2.0
+"""How long the gateway's own connection outlives the last session. DROP DATABASE, and CREATE DATABASE from a
+template, wait 5 s for others to leave."""
 _COMMAND_TIMEOUT_S: Final = 10.0
 _READ_TIMEOUT_S: Final = 30.0
 
@@ -63,6 +66,9 @@ class Database:
         self._lock = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
         self._fingerprint: str | None = None
+        self._sessions = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +105,41 @@ class Database:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self._connection = await connect_own(await self.target())
+        self._rest_later()
         return self._connection
+
+    def enters(self) -> None:
+        """A session begins."""
+        self._sessions += 1
+
+    def leaves(self) -> None:
+        """A session is over. Where nobody is left, neither are we: somebody may want to drop the database."""
+        self._sessions -= 1
+        self._rest_later()
+
+    def _rest_later(self) -> None:
+        if not self._sessions and self._rest is None:
+            self._rest = asyncio.get_running_loop().call_later(_REST_S, self._rest_now)
+
+    def _rest_now(self) -> None:
+        self._rest = None
+        if self._lock.locked():
+            self._rest_later()
+        elif not self._sessions:
+            self._resting = asyncio.create_task(self._close_own(), name=f"rest of {self.name}")
+
+    async def _close_own(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=2)
+
+    async def look(self) -> None:
+        """See to it that the catalog is as it is now, or was lately. Raises UpstreamUnreachableError."""
+        if self._connection is None and not self.stale:
+            await self._compare()
+        if self.stale:
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Read the catalog anew; whoever asks meanwhile waits for the same reading.
@@ -133,8 +173,10 @@ class Database:
 
     async def poll(self) -> None:
         """See whether somebody else changed the catalog."""
-        if self.stale or self._connection is None:
-            return
+        if not self.stale and self._connection is not None:
+            await self._compare()
+
+    async def _compare(self) -> None:
         async with self._lock:
             try:
                 async with asyncio.timeout(_COMMAND_TIMEOUT_S):
@@ -205,10 +247,9 @@ class Database:
         """Close the gateway's own connection."""
         if self._refreshing is not None:
             self._refreshing.cancel()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await connection.close(timeout=2)
+        if self._rest is not None:
+            self._rest.cancel()
+        await self._close_own()
 
 
 class Databases:

@@ -140,8 +140,7 @@ class Entrance:
         identity = admitted.identity
         ends_at = self._runs.admit(identity, admitted.grant, session_id, now)
         database = self._databases.get(admitted.database)
-        if database.stale:
-            await database.refresh()
+        await database.look()
         judge = self.judge(identity.grant, database)
         for name, value in request.settings.items():
             refusal = judge.setting(name, value)

@@ -106,6 +106,7 @@ class Link:
         self._server_writable = True
         self._ended = False
         self._flushing = False
+        database.enters()
 
     # --- what comes in ----------------------------------------------------------------------------------
 
@@ -334,12 +335,16 @@ class Link:
         if request.reason == "client left":
             if not self._batches:
                 self._upstream.close()
-            self._on_closed(self)
+            self._closed()
             return
         self._batches.clear()
         leaving = asyncio.create_task(self._leave_server(running=request.running), name="leave the server")
         _leaving.add(leaving)
         leaving.add_done_callback(_leaving.discard)
+        self._closed()
+
+    def _closed(self) -> None:
+        self._database.leaves()
         self._on_closed(self)
 
     async def _leave_server(self, *, running: bool) -> None:
@@ -370,7 +375,7 @@ class Link:
             self._recorder.submit([SessionEnded(self._clock(), self.session.info.id, "internal error")])
             self._client.close()
             self._upstream.abort()
-            self._on_closed(self)
+            self._closed()
 
 
 def _last_frame(problem: BaseException) -> str:

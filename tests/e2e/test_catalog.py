@@ -69,3 +69,13 @@ async def test_logins_that_come_while_the_catalog_is_read_wait_for_it(gate: Gate
     assert [tuple(row) for row in found if row] == [(c.get_server_pid(), REDACTED) for c in connections]
     for connection in connections:
         await connection.close()
+
+
+async def test_a_database_that_nobody_uses_can_be_dropped(gate: Gate) -> None:
+    """PostgreSQL waits 5 s for others to leave, and the gateway has left by then."""
+    assert await gate.sql("select 1") == "1"
+    admin = await asyncpg.connect(gate.database.server.dsn())
+    await admin.execute(f'drop database "{gate.database.name}"')
+    await admin.execute(f'create database "{gate.database.name}"')
+    await admin.close()
+    assert await gate.sql("create table fresh (id int); select count(*) from fresh") == "CREATE TABLE\n0"
