@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ class Wanted:
         return (
             self.subject in (None, record.subject)
             and self.grant in (None, record.grant)
-            and (self.relation is None or self.relation in record.relations)
+            and (self.relation is None or _names(self.relation, record.relations))
             and self.verdict in (None, record.verdict)
             and (self.since is None or record.at >= self.since)
             and (self.until is None or record.at < self.until)
@@ -202,6 +202,15 @@ class Reader:
         if self._records is not None:
             self._records.close()
             self._records = None
+
+
+def _names(wanted: str, relations: Iterable[str]) -> bool:
+    """Whether one of these is meant; a name without its schema, here or there, stands for any schema's."""
+    last = wanted.rpartition(".")[2]
+    return any(
+        name == wanted or (name == last if "." in wanted else name.rpartition(".")[2] == wanted)
+        for name in relations
+    )
 
 
 def _holds(record: RecordView, needle: str) -> bool:

@@ -70,6 +70,10 @@ def test_records_are_found_and_narrowed(store: Store) -> None:
     ]
     assert found(records, "", verdict="block") == [("b", "select 100%_done")]
     assert found(records, "", relation="hr.Salaries") == [("b", "select 100%_done")]
+    assert found(records, "", relation="Salaries") == [("b", "select 100%_done")]
+    assert found(records, "", relation="public.Salaries") == []
+    # A name without its schema stands for every relation of that name.
+    assert found(records, "ssn", relation="public.customers") == found(records, "ssn", relation="customers")
     assert found(records, "ssn", subject="alice") == [("a", "select Ssn from customers")]
     assert found(records, "ssn", until=T0 + 1) == []
     assert found(records, "kid") == [("x", "unknown kid")]
