@@ -62,7 +62,7 @@ def _gatekeeper(gate: Gate, *arguments: str) -> subprocess.CompletedProcess[str]
     command = [
         sys.executable,
         "-m",
-        "gatekeeper.cli",
+        "gatekeeper",
         *arguments,
         "--control",
         str(gate.directory / "gatekeeper.sock"),
