@@ -33,6 +33,7 @@ class Entry:
 
     __slots__ = (
         "after_copy_data",
+        "in_pieces",
         "index",
         "injected",
         "kind",
@@ -64,6 +65,8 @@ class Entry:
         self.injected = injected
         """True for a Describe of ours, whose answer is not the client's."""
         self.after_copy_data = after_copy_data
+        self.in_pieces = False
+        """The beginning of the message has gone to the server already."""
         self.index = 0
         """Which statement of a Query is answered now."""
         self.slots: list[tuple[int, Slot[Prepared] | Slot[Portal]]] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.events import Event, StatementBound, StatementDecided, StatementOpened, WireProtocol
@@ -44,11 +44,25 @@ from gatekeeper.proxy.pending import (
     Entry,
     Pending,
 )
+from gatekeeper.proxy.pieces import (
+    MAX_COLLECTED_BYTES,
+    RULES_CHANGED,
+    TOO_LONG,
+    TOO_LONG_TO_SHOW,
+    Collected,
+    Copied,
+    Dropped,
+    Pieces,
+    Streamed,
+    is_plain,
+    length_of,
+)
 from gatekeeper.proxy.relay import Relay
 from gatekeeper.proxy.statements import Portal, Prepared, Run
 from gatekeeper.proxy.wire import frontend
 from gatekeeper.proxy.wire.backend import notice_response
-from gatekeeper.proxy.wire.framing import SESSION_TYPES, FrontendFrames
+from gatekeeper.proxy.wire.bind_pieces import BindPieces
+from gatekeeper.proxy.wire.framing import IN_PIECES, MORE, SESSION_TYPES, FrontendFrames
 from gatekeeper.sql.redact import redact_sql
 from gatekeeper.sql.values import as_text
 
@@ -62,6 +76,8 @@ _END_RUN: Final = b"SET gatekeeper.ending TO 'on'"
 """Stands in for CALL gatekeeper.end_run(): it succeeds wherever a CALL would, and changes nothing."""
 _RECORDED_UNDECIDED: Final = Verdict(Action.ALLOW)
 """What the record of a Parse says whose statement is decided at Bind, by the planner's estimate."""
+_LAST_PIECE: Final = 0x300
+"""Stands for the type of a message that has come in pieces, all of them."""
 _NAME_BYTES: Final = 63
 """NAMEDATALEN - 1: the server cuts names there."""
 
@@ -114,6 +130,8 @@ class Session:
         self._blocked: str | None = None
         self._message: tuple[int, bytes] | None = None
         """The message that waits for an answer."""
+        self._pieces: Pieces = Dropped()
+        """What becomes of the message that comes in pieces now."""
         self._estimates: Mapping[int, float | None] | None = None
         self._run: Run | None = None
         """The record that the waiting message opened."""
@@ -138,6 +156,13 @@ class Session:
             ord("c"): self._copy_end,
             ord("f"): self._copy_end,
             ord("X"): self._terminate,
+            ord("Q") | IN_PIECES: self._too_long,
+            ord("P") | IN_PIECES: self._too_long,
+            ord("F") | IN_PIECES: self._too_long,
+            ord("B") | IN_PIECES: self._long_bind,
+            ord("d") | IN_PIECES: self._long_copy_data,
+            MORE: self._more,
+            _LAST_PIECE: self._long_bind_ends,
         }
 
     # --- what comes in ----------------------------------------------------------------------------------
@@ -237,6 +262,11 @@ class Session:
             self._failure = refusal
             self.requests.append(actions.Withdraw())
         for place, entry in gated:
+            if entry.in_pieces:
+                # The server has its beginning, and will have no end of it.
+                messages[place] = b""
+                self.end(refusal, "recording failed")
+                continue
             entry.refusal = refusal
             messages[place] = _REFUSED_QUERY if entry.kind in (QUERY, FUNCTION) else _REFUSED_PARSE
         return messages
@@ -273,7 +303,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """The server works for this session, or people decide."""
-        return self.pending.head is not None or self._blocked is not None
+        return self.pending.head is not None or self._blocked is not None or self._frames.left > 0
 
     @property
     def idle_since(self) -> float:
@@ -630,23 +660,33 @@ class Session:
 
     def _bind(self, message: bytes, now: float) -> None:
         bind = frontend.read_bind(message)
-        prepared = self.prepared.get(self._key(bind.statement), self._segment)
+        prepared = self._bound_statement(bind.statement)
+        if prepared is not None:
+            params = _params(prepared, bind.formats, bind.values)
+            self._bind_to(prepared, bind, params, message, Entry(BIND), now)
+
+    def _bound_statement(self, name: bytes) -> Prepared | None:
+        """The statement that a Bind names; None where the Bind was refused for there is none."""
+        prepared = self.prepared.get(self._key(name), self._segment)
         if prepared is None:
-            what = f'prepared statement "{bind.statement.decode(self._codec, "replace")}"'
-            what = what if bind.statement else "unnamed prepared statement"
+            what = f'prepared statement "{name.decode(self._codec, "replace")}"'
+            what = what if name else "unnamed prepared statement"
             self._refuse_unread(Refusal("26000", f"{what} does not exist"), _REFUSED_PARSE, Entry(BIND))
-            return
-        types = prepared.parameter_types
-        params = tuple(
-            as_text(types[i] if i < len(types) else 0, bind.formats[i], value)
-            for i, value in enumerate(bind.values)
-        )
+        return prepared
+
+    def _bind_to(
+        self, prepared: Prepared, bind: frontend.Bind, params: tuple[str | None, ...], message: bytes,
+        entry: Entry, now: float,
+    ) -> None:  # fmt: skip
         judgement = self._judgement_at_bind(prepared, params, now)
+        if entry.in_pieces and not is_plain(judgement):
+            self.end(RULES_CHANGED, "rules changed")
+            return
         run = self._run or self._bound(prepared, judgement, params, now)
         run.judgement = judgement
         refusal = self._settled_verdict(run, judgement, params, now)
         if refusal is not None:
-            self._refuse(run, refusal, _REFUSED_PARSE, Entry(BIND))
+            self._refuse(run, refusal, _REFUSED_PARSE, entry)
             return
         portal = Portal(
             prepared.sql,
@@ -658,7 +698,7 @@ class Session:
             index=prepared.index,
             doubtful=prepared.doubtful,
         )
-        entry = Entry(BIND, run=run, portal=portal)
+        entry.run, entry.portal = run, portal
         self._starts(run, judgement, now)  # what it may do to other portals, it does not do to its own
         entry.slots.append((0, self.portals.set(self._key(bind.portal), portal, self._segment)))
         self._send(message, entry, gate=True)
@@ -785,6 +825,78 @@ class Session:
     def _flush(self, message: bytes, now: float) -> None:
         self.to_server.append(message)
 
+    # --- messages in pieces -----------------------------------------------------------------------------
+
+    def _too_long(self, head: bytes, now: float) -> None:
+        """A Query, Parse or FunctionCall that nobody could judge."""
+        self._pieces = Dropped()
+        if head[0] != ord("P"):
+            entry = Entry(QUERY if head[0] == ord("Q") else FUNCTION)
+            self._refuse_unread(TOO_LONG, _REFUSED_QUERY, entry)
+            return
+        name, _ = frontend.read_name(head, 5)
+        self._refuse_unread(TOO_LONG, _REFUSED_PARSE, self._forgets(self._key(name), Entry(PARSE)))
+
+    def _long_copy_data(self, head: bytes, now: float) -> None:
+        self._pieces = Copied()
+        self._copy_data(head, now)
+
+    def _long_bind(self, head: bytes, now: float) -> None:
+        bind = BindPieces(head)
+        self._pieces = Dropped()
+        prepared = self._bound_statement(bind.statement)
+        if prepared is None:
+            return
+        if self.pending.copy_in:
+            raise ProtocolError("unexpected message during COPY from stdin")
+        judgement = self._judge(prepared.sql, now, undecided=True)
+        if is_plain(judgement):
+            self._pieces = Streamed(prepared, bind)
+            self.to_server.append(bind.feed(head))
+            return
+        verdict = judgement.verdict
+        refusal = verdict.refusal if isinstance(verdict, Verdict) else None
+        if refusal is None and length_of(head) <= MAX_COLLECTED_BYTES:
+            self._pieces = Collected(bytearray(head))
+            return
+        run = self._run or self._open(prepared.sql, judgement, now, "extended")
+        self._refuse(run, refusal or TOO_LONG_TO_SHOW, _REFUSED_PARSE, Entry(BIND))
+
+    def _more(self, piece: bytes, now: float) -> None:
+        pieces, last = self._pieces, not self._frames.left
+        match pieces:
+            case Dropped():
+                pass
+            case Copied():
+                self.to_server.append(piece)
+            case Collected():
+                pieces.data += piece
+                if last:
+                    message, self._pieces = bytes(pieces.data), Dropped()
+                    self._message = ord("B"), message
+                    self._bind(message, now)
+            case Streamed():
+                if passed := pieces.bind.feed(piece):
+                    self.to_server.append(passed)
+                if last:
+                    self._message = _LAST_PIECE, b""
+                    self._long_bind_ends(b"", now)
+            case _:
+                assert_never(pieces)
+
+    def _long_bind_ends(self, _: bytes, now: float) -> None:
+        pieces = self._pieces
+        assert isinstance(pieces, Streamed)
+        bind, end = pieces.bind.end()
+        sizes = {i: v for i, v in enumerate(pieces.bind.values) if isinstance(v, int)}
+        texts = _params(pieces.prepared, bind.formats, bind.values)
+        params = tuple(
+            f"({sizes[i]} bytes, not kept)" if i in sizes else text for i, text in enumerate(texts)
+        )
+        entry = Entry(BIND)
+        entry.in_pieces = True
+        self._bind_to(pieces.prepared, bind, params, end, entry, now)
+
     # --- the rest ---------------------------------------------------------------------------------------
 
     def _function_call(self, message: bytes, now: float) -> None:
@@ -825,6 +937,16 @@ class Session:
             self._finish("client left", None)
         else:
             self.leaving = True
+
+
+def _params(
+    prepared: Prepared, formats: tuple[int, ...], values: tuple[bytes | None, ...]
+) -> tuple[str | None, ...]:
+    """Parameters as people read them."""
+    types = prepared.parameter_types
+    return tuple(
+        as_text(types[i] if i < len(types) else 0, formats[i], value) for i, value in enumerate(values)
+    )
 
 
 def _take_back(entry: Entry) -> None:

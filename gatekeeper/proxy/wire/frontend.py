@@ -51,11 +51,12 @@ class Target:
     name: bytes
 
 
-def _cstring(message: bytes, position: int) -> tuple[bytes, int]:
+def read_name(message: bytes | bytearray, position: int) -> tuple[bytes, int]:
+    """A string that ends with a zero byte, and the place behind it."""
     end = message.find(b"\0", position)
     if end < 0:
         raise ProtocolError("invalid string in message")
-    return message[position:end], end + 1
+    return bytes(message[position:end]), end + 1
 
 
 def _done(message: bytes, position: int) -> None:
@@ -65,7 +66,7 @@ def _done(message: bytes, position: int) -> None:
 
 def read_query(message: bytes) -> bytes:
     """The text of a Query."""
-    sql, position = _cstring(message, 5)
+    sql, position = read_name(message, 5)
     _done(message, position)
     return sql
 
@@ -73,8 +74,8 @@ def read_query(message: bytes) -> bytes:
 def read_parse(message: bytes) -> Parse:
     """A Parse."""
     try:
-        name, position = _cstring(message, 5)
-        sql, position = _cstring(message, position)
+        name, position = read_name(message, 5)
+        sql, position = read_name(message, position)
         (count,) = _uint16(message, position)
         position += 2
         oids = Struct(f"!{count}I").unpack_from(message, position)
@@ -95,7 +96,8 @@ def expand_formats(codes: tuple[int, ...], count: int) -> tuple[int, ...]:
     raise ProtocolError(f"message has {len(codes)} formats but {count} columns")
 
 
-def _formats(message: bytes, position: int) -> tuple[tuple[int, ...], int]:
+def read_formats(message: bytes | bytearray, position: int) -> tuple[tuple[int, ...], int]:
+    """Format codes with their count before them, and the place behind them. Raises struct.error."""
     (count,) = _uint16(message, position)
     codes = Struct(f"!{count}h").unpack_from(message, position + 2)
     if any(code not in (0, 1) for code in codes):
@@ -106,9 +108,9 @@ def _formats(message: bytes, position: int) -> tuple[tuple[int, ...], int]:
 def read_bind(message: bytes) -> Bind:
     """A Bind."""
     try:
-        portal, position = _cstring(message, 5)
-        statement, position = _cstring(message, position)
-        formats, position = _formats(message, position)
+        portal, position = read_name(message, 5)
+        statement, position = read_name(message, position)
+        formats, position = read_formats(message, position)
         (count,) = _uint16(message, position)
         position += 2
         values: list[bytes | None] = []
@@ -123,7 +125,7 @@ def read_bind(message: bytes) -> Bind:
                 raise ProtocolError("insufficient data left in message")
             values.append(message[position:end])
             position = end
-        result_formats, position = _formats(message, position)
+        result_formats, position = read_formats(message, position)
         _done(message, position)
     except error as problem:
         raise ProtocolError("insufficient data left in message") from problem
@@ -133,7 +135,7 @@ def read_bind(message: bytes) -> Bind:
 def read_target(message: bytes) -> Target:
     """A Describe or a Close."""
     kind = message[5:6]
-    name, position = _cstring(message, 6)
+    name, position = read_name(message, 6)
     _done(message, position)
     if kind == b"S":
         return Target("S", name)
@@ -144,7 +146,7 @@ def read_target(message: bytes) -> Target:
 
 def read_execute(message: bytes) -> tuple[bytes, int]:
     """Portal name and row limit of an Execute."""
-    portal, position = _cstring(message, 5)
+    portal, position = read_name(message, 5)
     if len(message) != position + 4:
         raise ProtocolError("invalid message format")
     return portal, _int32(message, position)[0]
@@ -160,7 +162,7 @@ def read_function_call(message: bytes) -> int:
 
 def read_password(message: bytes) -> bytes:
     """The text of a PasswordMessage."""
-    password, position = _cstring(message, 5)
+    password, position = read_name(message, 5)
     _done(message, position)
     return password
 
