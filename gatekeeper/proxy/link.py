@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 _MOST_BUFFERED_BYTES: Final = 1_048_576
 """What a client may send while its session waits, before its socket is read no more."""
+_MOST_IN_FLIGHT: Final = 4096
+"""Messages without an answer, before the client's socket is read no more.
+
+A server keeps up to 8 kB of answers back until it is told to flush, which are 1,638 of the shortest: it must
+not be fewer.
+"""
 _CLOSE_GRACE_S: Final = 5.0
 _leaving: Final[set[asyncio.Task[None]]] = set()
 """Connections to servers that are being closed; kept here, since their sessions are gone."""
@@ -194,7 +200,7 @@ class Link:
             requests, session.requests = session.requests, []
             for request in requests:
                 self._carry_out(request)
-        if self._client_paused or session.blocked:
+        if self._client_paused or session.blocked or len(session.pending) > _MOST_IN_FLIGHT:
             self._throttle()
 
     def _record(self, events: list[Event]) -> None:
@@ -231,8 +237,11 @@ class Link:
             self._upstream.write(messages[0] if len(messages) == 1 else b"".join(messages))
 
     def _throttle(self) -> None:
-        stop = not self._server_writable or (
-            self.session.blocked and self.session.buffered_bytes > _MOST_BUFFERED_BYTES
+        session = self.session
+        stop = (
+            not self._server_writable
+            or (session.blocked and session.buffered_bytes > _MOST_BUFFERED_BYTES)
+            or len(session.pending) > _MOST_IN_FLIGHT
         )
         if stop and not self._client_paused:
             self._client_paused = True

@@ -1,4 +1,4 @@
-"""A PostgreSQL and a gateway before it, both as processes of their own, and two ways in: directly and through."""
+"""A PostgreSQL and a gateway before it, as processes of their own: two ways in, directly and through."""
 
 from __future__ import annotations
 
@@ -164,21 +164,19 @@ def _environment(port: int, user: str, password: str, database: str) -> dict[str
 
 @contextlib.contextmanager
 def open_place(
-    directory: Path, *, databases: tuple[str, ...] = ("postgres",), tls: bool = False, extra: str = "",
+    directory: Path, *, absent: tuple[str, ...] = (), tls: bool = False, extra: str = "",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Place]:  # fmt: skip
-    """Start both; the first of the databases is the one that programs use."""
+    """Start both, with the database `postgres`. The gateway knows of `absent` ones, which do not exist."""
+    databases = ("postgres", *absent)
     server = EmbeddedPostgres(directory / "pg", settings={
         **UNSAFE_BUT_FAST, "listen_addresses": "127.0.0.1", "port": str(free_port()),
         "max_connections": "100", **(settings or {}),
     })  # fmt: skip
     server.port = int(server._settings["port"])
     asyncio.run(server.start())
-    place = Place(directory, server, DevIssuer(directory / "issuer"), databases[0])
+    place = Place(directory, server, DevIssuer(directory / "issuer"), "postgres")
     try:
-        for name in databases:
-            if name not in ("postgres", "template1"):
-                place.sql(f'create database "{name}"', env={**place.direct(), "PGDATABASE": "postgres"})
         place.sql("create table if not exists masked_people (id int primary key, name text, ssn text)")
         place.sql("insert into masked_people values (1, 'Ada', '111-22-3333') on conflict do nothing")
         encryption = ""

@@ -18,10 +18,11 @@ Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 async def connect(place: Place, grant: str = "postgres", **options: Any) -> Connection:
     env = place.through(grant)
-    return await asyncpg.connect(
+    connection: Connection = await asyncpg.connect(
         host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"],
         database=env["PGDATABASE"], **{"ssl": False, **options},
     )  # fmt: skip
+    return connection
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gatekeeper.errors import ProtocolError
@@ -22,6 +20,7 @@ from tests.proxy.playbook import (
     SYNC,
     SYNTAX,
     Play,
+    _whole,
     bind,
     columns,
     complete,
@@ -42,14 +41,13 @@ STATEMENT = "select note from orders where note in ($1, $2, $3)"
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long means something else here, so that every cut can be tried."""
     monkeypatch.setattr(framing, "HEAD_BYTES", 40)
     monkeypatch.setattr(framing, "MAX_WHOLE_BYTES", 300)
     monkeypatch.setattr(framing, "_LONGER", {ord("d"): 40, ord("B"): 64})
     monkeypatch.setattr(bind_pieces, "MAX_KEPT_VALUE_BYTES", 8)
     monkeypatch.setattr(session, "MAX_COLLECTED_BYTES", 150)
-    yield
 
 
 @playbook()
@@ -78,7 +76,7 @@ def test_a_long_bind_passes_byte_for_byte_and_its_small_values_are_recorded(play
 
 
 def test_the_end_of_a_long_bind_waits_for_its_record() -> None:
-    play = Play(iter, RULES)
+    play = Play(_whole, RULES)
     client = play.session.client_data
     client(prepare(STATEMENT, "s") + SYNC, play.now)
     play.session.server_data(PARSE_COMPLETE + ready(), play.now)
@@ -170,7 +168,7 @@ def test_a_parse_too_long_to_be_judged_takes_the_unnamed_statement_away(play: Pl
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_long_bind_that_does_not_fit_itself_is_an_error(broken: bytes, size: int) -> None:
-    play = Play(iter, RULES)
+    play = Play(_whole, RULES)
     play.session.client_data(prepare(STATEMENT, "s") + SYNC, play.now)
     play.session.server_data(PARSE_COMPLETE + ready(), play.now)
     with pytest.raises(ProtocolError):
