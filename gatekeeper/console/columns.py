@@ -45,7 +45,8 @@ _TAIL: Final = 16 + 7 + 7
 def _session_columns(width: int) -> tuple[int, int, int]:
     """Widths of who, run and database."""
     run, database = (20, 14) if width >= 100 else (11, 9)
-    return width - 3 - run - database - _TAIL - 1, run, database
+    # While the terminal is resized a list may be narrower for a moment than any that is shown.
+    return max(1, width - 3 - run - database - _TAIL - 1), run, database
 
 
 def session_heading(width: int) -> list[Span]:

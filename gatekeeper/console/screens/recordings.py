@@ -88,6 +88,11 @@ class Recordings(Desk):
         super().on_screen_resume()
         self.action_read()
 
+    def on_resize(self) -> None:
+        """Where the recordings are fits the new width."""
+        super().on_resize()
+        self._draw_title()
+
     def action_read(self) -> None:
         """Read the list from the store."""
         self._read(0.0)
@@ -190,4 +195,4 @@ class Recordings(Desk):
 def _columns(width: int) -> tuple[int, int, int, int]:
     """Widths of who, run, database and the reason of the end."""
     run, database, reason = (18, 11, 22) if width >= 120 else (0, 10, 0)
-    return width - 16 - run - database - 30 - reason - 1, run, database, reason
+    return max(1, width - 16 - run - database - 30 - reason - 1), run, database, reason
