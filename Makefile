@@ -41,7 +41,7 @@ $(INSTALLED): uv.lock pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)
-	@$(BIN)/gatekeeper demo
+	@$(BIN)/gatekeeper demo $(DEMO)
 
 test: $(INSTALLED) lint types
 	scripts/debian-packages postgresql-15 tmux libcairo2 fonts-dejavu-core
