@@ -161,6 +161,9 @@ class StatementFacts:
     """True where names or shapes may differ afterwards: DDL, SELECT INTO, DO, unknown functions."""
     calls_end_run: bool = False
     """`CALL gatekeeper.end_run()`."""
+    aliases: frozenset[tuple[str, RelationRef]] = frozenset()
+    """What a relation's name may stand for as well once this has run and no snapshot shows it: what a new view
+    reads, what was renamed, a new child. A schema's new name ends in a dot and stands for another schema."""
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -244,15 +244,19 @@ def plan(
     `uncertain`: the transaction has DDL that is not committed. `pending`: that of the plan before it in the
     same transaction.
     """
+    aliases = pending.aliases.union(*(statement.aliases for statement in facts.statements))
     if masks.empty or not facts.statements:
-        return NOTHING
-    planner = _Planner(masks, catalog, uncertain, set(pending.renamed), set(pending.harmless_triggers))
+        return MaskPlan(pending=Pending(aliases=aliases)) if aliases else NOTHING
+    before = (set(pending.renamed), set(pending.harmless_triggers), set(pending.made))
+    planner = _Planner(masks, catalog, uncertain, *before)
     found = tuple(planner.statement(statement) for statement in facts.statements)
     return MaskPlan(
         refusal=planner.refusal,
         hold=planner.hold if planner.refusal is None else None,
         touches=any(traced.touches for traced in found) or bool(masks.detect),
-        pending=Pending(frozenset(planner.renamed), frozenset(planner.harmless_triggers)),
+        pending=Pending(
+            frozenset(planner.renamed), frozenset(planner.harmless_triggers), frozenset(planner.made), aliases
+        ),
         statements=found,
         masks=masks,
         catalog=catalog,
@@ -279,6 +283,7 @@ class _Planner:
     uncertain: bool
     renamed: set[str]
     harmless_triggers: set[str]
+    made: set[str]
     refusal: Refusal | None = None
     hold: Hold | None = None
 
@@ -288,7 +293,7 @@ class _Planner:
         if self._harmless(facts, source.touching):
             self._after(facts)
             return Traced(Columns(()), touches=False, user_code=False)
-        tracer = Tracer(source, frozenset(self.renamed), self.masks.absorbing)
+        tracer = Tracer(source, frozenset(self.renamed), self.masks.absorbing, self.made)
         statements = Statements(tracer, harmless_triggers=self.harmless_triggers)
         copy: CopyOptions | None = None
         alternatives: tuple[Columns, ...] = ()
@@ -360,7 +365,7 @@ class _Planner:
         written = (
             r for ref in facts.relations if ref.written for r in self.catalog.named(ref.schema, ref.name)
         )
-        return facts.tag in ("DO", "CALL") or any(relation.triggers for relation in written)
+        return facts.tag in ("DO", "CALL") or any(r.triggers or r.calls for r in written)
 
     def _after(self, facts: StatementFacts) -> None:
         self.uncertain = self.uncertain or facts.changes_catalog

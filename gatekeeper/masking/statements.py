@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gatekeeper.masking import code
+from gatekeeper.model import RelationRef
 from gatekeeper.sql.catalog import Catalog
 from gatekeeper.sql.lineage import CLEAN, Columns, Output, Source, Taint, Tracer
 from gatekeeper.sql.scopes import Item, Scope
@@ -39,6 +40,10 @@ class Pending:
     """Names that may stand for another relation; `*`: all."""
     harmless_triggers: frozenset[str] = frozenset()
     """Trigger functions that look at no masked column of whatever table."""
+    made: frozenset[str] = frozenset()
+    """Names of functions, operators and types that were made, and may stand in for PostgreSQL's own."""
+    aliases: frozenset[tuple[str, RelationRef]] = frozenset()
+    """See `StatementFacts.aliases`."""
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Statements:
     def trace(self, kind: str, node: Tree, scope: Scope | None = None) -> Columns:
         """The output columns of a statement; of PREPARE, DECLARE and COPY those of the query in it."""
         scope = scope or Scope(variables=self.variables)
+        self.tracer.made.update(_made(kind, node))
         if kind in _QUERIES:
             return self.tracer.query(kind, node, scope)
         handler = _HANDLERS.get(kind)
@@ -193,8 +199,7 @@ class Statements:
             subtype, definition = command.get("subtype", ""), command.get("def", {})
             match subtype:
                 case "AT_AlterColumnType":
-                    using = definition.get("ColumnDef", {}).get("raw_default")
-                    self.write(item, command.get("name"), self.tracer.expression(using or {}, here))
+                    self._retype(item, command.get("name", ""), definition.get("ColumnDef", {}), here)
                 case "AT_AttachPartition":
                     self._joins(self.tracer.range_var(definition["PartitionCmd"]["name"], Scope()), item)
                 case "AT_AddInherit":
@@ -211,6 +216,19 @@ class Statements:
                 case _:
                     self.tracer.flows |= self.tracer.nested(definition, here)
         return _NOTHING
+
+    def _retype(self, item: Item, name: str, column: Tree, scope: Scope) -> None:
+        """ALTER COLUMN … TYPE: a value that cannot become one of that type makes it fail."""
+        type_name, using = column.get("typeName", {}), column.get("raw_default")
+        if using:
+            taint = self.tracer.expression(using, scope)
+            self.write(item, name, taint)
+            self.tracer.predicates |= taint
+        elif "typmods" in type_name:
+            self.tracer.predicates |= _of(item, name)
+        else:
+            own = {"ColumnRef": {"fields": [{"String": {"sval": name}}]}}
+            self.tracer.expression({"TypeCast": {"arg": own, "typeName": type_name}}, scope)
 
     def _joins(self, child: Item, parent: Item) -> None:
         """The parent will show the child's rows: what is masked in one has to be masked in the other."""
@@ -276,6 +294,19 @@ class Statements:
         )
 
 
+def _made(kind: str, node: Tree) -> Iterable[str]:
+    """Names under which a function, an operator or a type is called from now on."""
+    names = strings(node.get(_NAMED.get(kind, ""), ()))
+    if kind == "RenameStmt" and node.get("renameType") not in _NOT_CALLED:
+        names = [node.get("newname", "")]
+    return names[-1:]
+
+
+_NAMED: Final = {
+    "CreateFunctionStmt": "funcname", "DefineStmt": "defnames", "CreateDomainStmt": "domainname",
+    "CreateEnumStmt": "typeName", "CreateRangeStmt": "typeName",
+}  # fmt: skip
+_NOT_CALLED: Final = frozenset({"OBJECT_COLUMN", "OBJECT_SCHEMA", "OBJECT_ROLE", "OBJECT_DATABASE"})
 _HARMLESS: Final = frozenset({"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_NOTNULL"})
 
 

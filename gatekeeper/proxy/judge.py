@@ -205,10 +205,10 @@ class Judge:
                 return found
         assert self._rules is not None
         assert self._catalog is not None
-        facts = extract(sql, self._catalog, uncertain=uncertain)
+        facts = extract(sql, self._catalog, uncertain=uncertain, aliases=pending.aliases)
         if not uncertain and any(s.changes_catalog for s in facts.statements[:-1]):
             # What stands behind a DDL in the same query string meets a catalog that nobody has read.
-            uncertain, facts = True, extract(sql, self._catalog, uncertain=True)
+            uncertain, facts = True, extract(sql, self._catalog, uncertain=True, aliases=pending.aliases)
         masks = plan(facts, self._masks, self._catalog, uncertain=uncertain, pending=pending)
         if self._grant is None:
             return Judgement(facts, _WITHDRAWN, masks, epoch, now)

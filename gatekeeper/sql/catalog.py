@@ -51,6 +51,9 @@ class CatalogRelation:
     """OIDs of the functions of its enabled, non-internal triggers."""
     has_rules: bool = False
     """True where it has rewrite rules other than a view's own."""
+    calls: tuple[int, ...] = ()
+    """OIDs of the user-defined functions that run when it is written or read, unseen in any statement: those
+    in defaults, checks, generated columns, indexes, row security, and in the domains of its columns."""
 
     @property
     def full_name(self) -> str:
@@ -95,6 +98,12 @@ class Catalog:
     """Type OID to its name, as format_type gives it."""
     type_categories: Mapping[int, str] = field(default_factory=dict)
     """Type OID to pg_type.typcategory."""
+    operators: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sign of an operator outside of pg_catalog to the OIDs of the user-defined functions behind it."""
+    type_calls: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Unqualified name of a type to the OIDs of the user-defined functions that a cast to it may run."""
+    own_types: frozenset[str] = frozenset()
+    """Unqualified names of the types outside of pg_catalog."""
 
     @cached_property
     def memo(self) -> dict[object, object]:
@@ -116,8 +125,13 @@ class Catalog:
         return {name: tuple(routines) for name, routines in found.items()}
 
     def named(self, schema: str | None, name: str) -> tuple[CatalogRelation, ...]:
-        """Every relation that the name can mean; an unqualified one is looked for in all schemas."""
+        """Every relation that the name can mean; an unqualified one is looked for in all schemas.
+
+        `pg_temp` is the schema of some session: of temporary relations the snapshot knows views.
+        """
         found = self._by_name.get(name, ())
+        if schema == "pg_temp":
+            return tuple(r for r in found if r.schema.startswith("pg_temp_"))
         return found if schema is None else tuple(r for r in found if r.schema == schema)
 
     def routines_named(self, schema: str | None, name: str) -> tuple[Routine, ...]:

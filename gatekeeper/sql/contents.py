@@ -35,6 +35,12 @@ class Contents:
     called: set[FunctionRef] = field(default_factory=set)
     named: set[FunctionRef] = field(default_factory=set)
     """Functions that what is created will call. Each such call is judged in its turn."""
+    operators: set[str] = field(default_factory=set)
+    """Signs of the operators that are used, unqualified."""
+    types: set[str] = field(default_factory=set)
+    """Names of the types that are named, unqualified."""
+    aliases: dict[tuple[str, RelationRef], None] = field(default_factory=dict)
+    """What a name may stand for once this has run; see StatementFacts.aliases."""
     settings: dict[SettingChange, None] = field(default_factory=dict)
     opaque: set[FunctionRef] = field(default_factory=set)
     fields: set[tuple[str, str]] = field(default_factory=set)
@@ -63,6 +69,9 @@ class Contents:
             self.functions.update(other.functions)
             self.called |= other.called
             self.named |= other.named
+            self.operators |= other.operators
+            self.types |= other.types
+            self.aliases.update(other.aliases)
             self.settings.update(other.settings)
             self.opaque |= other.opaque
             self.fields |= other.fields

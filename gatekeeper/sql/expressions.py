@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatekeeper.sql import totals
 from gatekeeper.sql.scopes import Item, Scope
-from gatekeeper.sql.sources import CLEAN, NULLNESS, Output, Taint, strings, union
+from gatekeeper.sql.sources import CLEAN, NULLNESS, Output, Taint, is_dynamic, strings, union
 from gatekeeper.sql.totals import words
 from gatekeeper.sql.tree import Tree
 
 if TYPE_CHECKING:
+    from gatekeeper.sql.catalog import Routine
     from gatekeeper.sql.lineage import Tracer
 
 _LEAVES: Final = words(
@@ -82,9 +83,12 @@ def _operator(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
     left, right = node.get("lexpr", {}), node.get("rexpr", {})
     a, b = taint(tracer, left, scope), taint(tracer, right, scope)
     both = a | b
+    names = strings(node.get("name", ()))
+    own = _own_operator(tracer, names, both)
+    if own is not None:
+        return own
     if not both:
         return CLEAN
-    names = strings(node.get("name", ()))
     sign = names[-1] if len(names) == 1 or names[0] == "pg_catalog" else ""
     match node.get("kind"):
         case "AEXPR_NULLIF":
@@ -103,6 +107,27 @@ def _operator(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
             if sign not in totals.OTHER_OPERATORS:  # someone's own: its function may do anything
                 tracer.flows |= both
     return _doubtful(tracer, both)
+
+
+def _own_operator(tracer: Tracer, names: list[str], given: Taint) -> Taint | None:
+    """What a user's operator gives, whose function may do anything; None for PostgreSQL's own."""
+    if names[:-1] == ["pg_catalog"]:
+        return None
+    signs = ("<", "<=", ">", ">=") if "BETWEEN" in names[-1] else names[-1:]
+    catalog = tracer.source.catalog
+    routines = [
+        routine
+        for sign in (signs if catalog.operators else ())
+        for oid in catalog.operators.get(sign, ())
+        if (routine := catalog.routines.get(oid)) is not None
+        and not (routine.extension and routine.language in ("c", "internal"))
+    ]
+    made = bool(given) and not tracer.made.isdisjoint(signs)
+    if not routines and not made:
+        return None
+    if made or any(_may_write(tracer, routine) for routine in routines):
+        tracer.flows |= given
+    return _doubtful(tracer, given) | union(tracer.source.routine(routine) for routine in routines)
 
 
 def _is_small(sign: str, left: Tree, right: Tree) -> bool:
@@ -149,6 +174,10 @@ def _cast(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
         return found
     type_name = node.get("typeName", {})
     target = strings(type_name.get("names", ()))[-1:]
+    catalog = tracer.source.catalog
+    if target and (target[0] in tracer.made or target[0] in catalog.type_calls):
+        tracer.flows |= found  # a domain's check, or the function of a cast, sees the value
+        return _doubtful(tracer, found)
     if "arrayBounds" in type_name or not target:
         return _doubtful(tracer, found)
     if target[0] in totals.TEXTUAL_TYPES:
@@ -238,8 +267,9 @@ def _call(tracer: Tracer, node: Tree, scope: Scope) -> Taint:
     more, routines = tracer.source.function(schema, name)
     if not given:
         return more
-    if routines:
-        tracer.flows |= given if any(_may_write(r.definition) for r in routines) else CLEAN
+    made = schema != "pg_catalog" and name in tracer.made
+    if routines or made:
+        tracer.flows |= given if made or any(_may_write(tracer, r) for r in routines) else CLEAN
         return _doubtful(tracer, given) | more
     if name in totals.EFFECTS:
         tracer.flows |= given
@@ -260,10 +290,18 @@ def _in_place(name: str, arguments: list[Taint]) -> bool:
     return name not in ("format", "json_build_object", "jsonb_build_object") or not union(arguments[:1])
 
 
-def _may_write(definition: str) -> bool:
-    """True for a routine that is not declared STABLE or IMMUTABLE, before its body begins."""
-    head = definition.partition("\nAS ")[0].upper()
-    return " IMMUTABLE" not in head and " STABLE" not in head
+def _may_write(tracer: Tracer, routine: Routine, seen: frozenset[int] = frozenset()) -> bool:
+    """True where a routine, or one that it may call, is not declared STABLE or IMMUTABLE before its body."""
+    if routine.oid in seen or (routine.extension and routine.language in ("c", "internal")):
+        return False
+    head = routine.definition.partition("\nAS ")[0].upper()
+    if " IMMUTABLE" not in head and " STABLE" not in head:
+        return True
+    plpgsql = routine.language == "plpgsql"
+    if plpgsql and is_dynamic(routine.source):
+        return True
+    _, called = tracer.source.text(routine.source, plpgsql=plpgsql)
+    return any(_may_write(tracer, other, seen | {routine.oid}) for other in called)
 
 
 def _aggregate(tracer: Tracer, node: Tree, scope: Scope) -> Taint:

@@ -47,6 +47,8 @@ class Tracer:
     """Names that may stand for any relation, since something was renamed and not yet committed; `*`: all."""
     absorbing: frozenset[Key] = frozenset()
     """Masked columns that never show any part of what is written into them."""
+    made: set[str] = field(default_factory=set)
+    """Names of functions, operators and types that this transaction made, perhaps beside PostgreSQL's own."""
     predicates: set[Key] = field(default_factory=set)
     flows: set[Key] = field(default_factory=set)
 

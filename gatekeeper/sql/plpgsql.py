@@ -25,6 +25,8 @@ class Body:
     """Each as a SELECT."""
     executed: list[str] = field(default_factory=list)
     """Expressions whose value EXECUTE runs, each as a SELECT."""
+    types: set[str] = field(default_factory=set)
+    """Words of the types of variables: a domain checks what is assigned."""
 
 
 def read(text: str) -> Body:
@@ -106,10 +108,14 @@ class _Reader(Words):
             return
         for index, piece in enumerate(texts):
             if piece in (":=", "=", "default"):
-                self.names(rest[:index], ".", "%", "[", "]", "(", ")", ",")
+                self.type(rest[:index])
                 self.expression(rest[index + 1 :])
                 return
-        self.names(rest, ".", "%", "[", "]", "(", ")", ",")
+        self.type(rest)
+
+    def type(self, words: list[Word]) -> None:
+        self.names(words, ".", "%", "[", "]", "(", ")", ",")
+        self.body.types.update(word.text or self.text([word]).strip('"') for word in words)
 
     def cursor(self, words: list[Word]) -> None:
         """[(arguments)] IS | FOR query."""

@@ -20,6 +20,8 @@ _LOCKS: Final = {
     "LCS_FORUPDATE": "SELECT FOR UPDATE",
 }
 _MERGES: Final = {"CMD_INSERT": "INSERT", "CMD_UPDATE": "UPDATE", "CMD_DELETE": "DELETE"}
+_SIGNS: Final = ("name", "operName", "useOp")
+_BETWEEN: Final = ("<", "<=", ">", ">=")
 _READ_ONLY: Final = "262144"
 """INV_READ, for lo_open."""
 
@@ -169,6 +171,19 @@ def _indirection(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
     walk.children(kind, node, scope)
 
 
+def _operator(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    """An expression, a subquery in one, or a key of ORDER BY, by whatever operator."""
+    for field in _SIGNS:
+        if names := strings(node.get(field)):
+            walk.found.operators.update(_BETWEEN if "BETWEEN" in names[-1] else names[-1:])
+    walk.children(kind, node, scope, without=_SIGNS)
+
+
+def _type(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    walk.found.types.update(strings(node.get("names"))[-1:])
+    walk.children(kind, node, scope, without=("names",))
+
+
 def _call(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
     arguments = node.get("args", [])
     names = strings(node.get("funcname"))
@@ -228,6 +243,10 @@ HANDLERS: Final[dict[str, Handler]] = {
     "RangeTableFunc": _range_other,
     "JsonTable": _range_other,
     "JoinExpr": _range_other,
+    "A_Expr": _operator,
+    "SubLink": _operator,
+    "SortBy": _operator,
+    "TypeName": _type,
     "ColumnRef": _column,
     "A_Indirection": _indirection,
     "FuncCall": _call,

@@ -5,7 +5,7 @@ Each body is read once per catalog snapshot. What cannot be read is opaque, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gatekeeper.model import FunctionRef, Refusal, RelationRef, StatementClass
@@ -58,6 +58,7 @@ def read_body(language: str, text: str, into: Contents, depth: int = 0) -> None:
 
 def _block(text: str, depth: int) -> Iterator[Contents]:
     body = plpgsql.read(text)
+    yield Contents(types=body.types)
     statements = list(body.statements)
     for expression in body.executed:
         yield _expression(expression, depth)
@@ -94,6 +95,27 @@ def _constant(sql: str) -> str | None:
     if node.keys() != {"targetList", "limitOption", "op"} or len(node["targetList"]) != 1:
         return None
     return constant(node["targetList"][0]["ResTarget"].get("val"))
+
+
+def follow(found: Contents, aliases: Iterable[tuple[str, RelationRef]]) -> None:
+    """Add the relations that those in `found` may stand for, to the end."""
+    by_name: dict[str, list[RelationRef]] = {}
+    for name, target in aliases:
+        by_name.setdefault(name, []).append(target)
+    waiting = list(found.relations)
+    while waiting:
+        ref = waiting.pop()
+        targets = [t for t in by_name.get(ref.name, ()) if t.name]
+        if ref.schema is not None:
+            targets += [RelationRef(t.schema, ref.name) for t in by_name.get(f"{ref.schema}.", ())]
+        for target in targets:
+            meant = RelationRef(target.schema, target.name, ref.written)
+            for uses in (found.read, found.modified, found.refreshed):
+                if RelationRef(ref.schema, ref.name) in uses:
+                    uses.add(target)
+            if meant not in found.relations:
+                found.relations[meant] = None
+                waiting.append(meant)
 
 
 def resolve(found: Contents, catalog: Catalog, *, uncertain: bool) -> None:
@@ -135,6 +157,12 @@ class _Resolver:
                 yield from self.body(routine)
         for function in self.attributes(contents):
             yield from self.call(function)
+        for names, known in (
+            (contents.operators, self.catalog.operators),
+            (contents.types, self.catalog.type_calls),
+        ):
+            for name in names & known.keys() if known else ():
+                yield from self.unseen(known[name], told=True)
         if not self.catalog.relations:
             return
         for ref in contents.read | contents.modified | contents.refreshed:
@@ -227,11 +255,25 @@ class _Resolver:
         for relation in self.catalog.named(ref.schema, ref.name):
             if relation.kind == "v" or (relation.kind == "m" and ref in contents.refreshed):
                 yield from self.view(relation, written=modified)
+            yield from self.unseen(relation.calls)
             if modified:
                 if relation.has_rules:
                     self.opaque(FunctionRef(relation.schema, f"rule on {relation.name}"))
                 for oid in self.triggers(relation):
                     yield from self.trigger(oid)
+
+    def unseen(self, oids: Iterable[int], *, told: bool = False) -> Iterator[Contents]:
+        """Functions that no statement names: behind operators, casts, domains, defaults and checks.
+
+        What an extension has in C only computes.
+        """
+        for oid in oids:
+            routine = self.catalog.routines.get(oid)
+            if routine is None or (routine.extension and routine.language in ("c", "internal")):
+                continue
+            if told:
+                self.found.functions[FunctionRef(routine.schema, routine.name)] = None
+            yield from self.body(routine)
 
     def view(self, view: CatalogRelation, *, written: bool) -> Iterator[Contents]:
         key = ("written view" if written else "view", view.oid)

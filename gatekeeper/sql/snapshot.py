@@ -9,13 +9,14 @@ import asyncpg
 from gatekeeper.sql.catalog import EMPTY, UNREADABLE, Catalog, CatalogRelation, Column, Routine
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
+FIRST_USER_OID: Final = 16384
 
 _RELATIONS: Final = """
 select c.oid, n.nspname, c.relname, c.relkind::text as kind, c.reltuples::float8 as rows,
        r.xmin::text as stamp
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_rewrite r on r.ev_class = c.oid and r.rulename = '_RETURN'
-where c.relpersistence <> 't' and n.nspname <> 'pg_toast'
+where (c.relpersistence <> 't' or c.relkind = 'v') and n.nspname <> 'pg_toast'
 """
 # To print a view, a generated column or an SQL body, PostgreSQL locks the relations in it: what others have
 # locked exclusively, or wait to, is left out, so that a migration does not hold up whoever reads the catalog.
@@ -26,7 +27,7 @@ where locktype = 'relation' and mode = 'AccessExclusiveLock' and pid <> pg_backe
 """
 _VIEWS: Final = """
 select c.oid, pg_get_viewdef(c.oid) from pg_catalog.pg_class c
-where c.relkind in ('v', 'm') and c.relpersistence <> 't' and c.oid <> all ($1::oid[])
+where c.relkind in ('v', 'm') and c.oid <> all ($1::oid[])
   and not exists (select from pg_catalog.pg_rewrite r
                   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass
                        and d.objid = r.oid and d.refclassid = 'pg_catalog.pg_class'::regclass
@@ -43,7 +44,7 @@ from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum and a.attgenerated <> ''
 where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
-  and c.relpersistence <> 't'
+  and (c.relpersistence <> 't' or c.relkind = 'v')
 group by a.attrelid
 """
 _PARENTS: Final = """
@@ -61,9 +62,49 @@ with recursive base(oid, base) as (
     union all
     select t.oid, b.base from pg_catalog.pg_type t join base b on t.typbasetype = b.oid where t.typtype = 'd'
 )
-select t.oid, format_type(t.oid, null) as name, t.typcategory::text as category, b.base
+select t.oid, format_type(t.oid, null) as name, t.typcategory::text as category, b.base,
+       t.typname::text as bare, t.typnamespace <> 'pg_catalog'::regnamespace as own,
+       case when t.typtype = 'd' then t.typbasetype else t.typelem end as within
 from pg_catalog.pg_type t join base b using (oid)
 """
+# What runs a function without naming it in a statement. `kind` says what `owner` is: the OID of a relation
+# or of a type, or a sign.
+_CALLS: Final = f"""
+with recursive own as (
+    select p.oid from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+), code(class, oid, routine) as (
+    select 'pg_catalog.pg_proc'::regclass::oid, oid, oid from own
+    union all
+    select 'pg_catalog.pg_operator'::regclass::oid, o.oid, own.oid
+    from pg_catalog.pg_operator o join own on own.oid = o.oprcode
+), used(class, oid, routine) as (
+    select d.classid, d.objid, c.routine
+    from code c join pg_catalog.pg_depend d on d.refclassid = c.class and d.refobjid = c.oid
+)
+select kind, owner, array_agg(distinct routine order by routine) as routines from (
+    select 'relation' as kind, a.adrelid::text as owner, u.routine from used u
+    join pg_catalog.pg_attrdef a on a.oid = u.oid and u.class = 'pg_catalog.pg_attrdef'::regclass
+    union all
+    select case when c.contypid = 0 then 'relation' else 'type' end,
+           case when c.contypid = 0 then c.conrelid else c.contypid end::text, u.routine from used u
+    join pg_catalog.pg_constraint c on c.oid = u.oid and u.class = 'pg_catalog.pg_constraint'::regclass
+    union all
+    select 'relation', i.indrelid::text, u.routine from used u
+    join pg_catalog.pg_index i on i.indexrelid = u.oid and u.class = 'pg_catalog.pg_class'::regclass
+    union all
+    select 'relation', p.polrelid::text, u.routine from used u
+    join pg_catalog.pg_policy p on p.oid = u.oid and u.class = 'pg_catalog.pg_policy'::regclass
+    union all
+    select 'type', t.type::text, u.routine from used u
+    join pg_catalog.pg_cast c on c.oid = u.oid and u.class = 'pg_catalog.pg_cast'::regclass
+    cross join lateral (values (c.casttarget), (c.castsource)) t(type)
+    where t.type >= {FIRST_USER_OID} or greatest(c.casttarget, c.castsource) < {FIRST_USER_OID}
+    union all
+    select 'operator', o.oprname::text, c.routine from code c join pg_catalog.pg_operator o on o.oid = c.oid
+    where c.class = 'pg_catalog.pg_operator'::regclass
+) found group by kind, owner
+"""  # noqa: S608 - put together from constants
 _BUILTINS: Final = """
 select p.oid, p.proname::text, n.nspname = 'pg_catalog' from pg_catalog.pg_proc p
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace
@@ -100,9 +141,10 @@ _ATTEMPTS: Final = 5
 async def read_catalog(connection: Connection, version: int, previous: Catalog = EMPTY) -> Catalog:
     """All relations and user-defined routines, as one moment of the database.
 
-    `version` is the snapshot's own number, not the server's. Temporary relations are left out: to whoever
-    judges a statement they are unknown. Definitions that cannot be printed now, because somebody holds an
-    exclusive lock, come from `previous` where they have not changed, and are UNREADABLE elsewhere.
+    `version` is the snapshot's own number, not the server's. Of temporary relations only views are in it, for
+    whoever writes through one writes a table; others are unknown to whoever judges a statement. Definitions
+    that cannot be printed now, because somebody holds an exclusive lock, come from `previous` where they have
+    not changed, and are UNREADABLE elsewhere.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("set local search_path = pg_catalog")
@@ -113,6 +155,7 @@ async def read_catalog(connection: Connection, version: int, previous: Catalog =
         rules = {row[0] for row in await connection.fetch(_RULES)}
         event_triggers = await connection.fetch(_EVENT_TRIGGERS)
         types = {row["oid"]: row for row in await connection.fetch(_TYPES)}
+        calls = _Calls(await connection.fetch(_CALLS), types)
         builtins = await connection.fetch(_BUILTINS)
         views, column_rows, routines = await _printed(connection)
     columns = {row[0]: row for row in column_rows}
@@ -132,6 +175,7 @@ async def read_catalog(connection: Connection, version: int, previous: Catalog =
                 rows=row["rows"],
                 triggers=triggers.get(row["oid"], ()),
                 has_rules=row["oid"] in rules,
+                calls=calls.of_relation(row["oid"], columns.get(row["oid"])),
             )
             for row in relations
         },
@@ -141,7 +185,46 @@ async def read_catalog(connection: Connection, version: int, previous: Catalog =
         event_triggers=tuple(row[0] for row in event_triggers),
         type_names={oid: row["name"] for oid, row in types.items()},
         type_categories={oid: row["category"] for oid, row in types.items()},
+        operators=calls.operators,
+        type_calls=calls.types_by_name(),
+        own_types=frozenset(row["bare"] for row in types.values() if row["own"]),
     )
+
+
+class _Calls:
+    """Which user-defined functions run without being named: by relation, type and sign."""
+
+    def __init__(self, rows: list[Any], types: dict[int, Any]) -> None:
+        found: dict[str, dict[str, tuple[int, ...]]] = {"relation": {}, "type": {}, "operator": {}}
+        for row in rows:
+            found[row["kind"]][row["owner"]] = tuple(row["routines"])
+        self.operators = found["operator"]
+        self._relations = {int(oid): routines for oid, routines in found["relation"].items()}
+        self._direct = {int(oid): routines for oid, routines in found["type"].items()}
+        self._types = types
+
+    def of_type(self, oid: int) -> tuple[int, ...]:
+        """Of a type and of those under it: the type of a domain, the elements of an array."""
+        found: dict[int, None] = {}
+        while self._direct and oid and (row := self._types.get(oid)) is not None:
+            found.update(dict.fromkeys(self._direct.get(oid, ())))
+            oid = row["within"]
+        return tuple(found)
+
+    def types_by_name(self) -> dict[str, tuple[int, ...]]:
+        """By unqualified name; several types may share one."""
+        found: dict[str, tuple[int, ...]] = {}
+        for oid, row in self._types.items() if self._direct else ():
+            if routines := self.of_type(oid):
+                found[row["bare"]] = found.get(row["bare"], ()) + routines
+        return found
+
+    def of_relation(self, oid: int, columns: Any) -> tuple[int, ...]:
+        """Its own, and those of its columns' types."""
+        found = dict.fromkeys(self._relations.get(oid, ()))
+        for type_oid in columns["types"] if columns is not None and self._direct else ():
+            found.update(dict.fromkeys(self.of_type(type_oid)))
+        return tuple(found)
 
 
 async def _printed(connection: Connection) -> tuple[dict[int, str], list[Any], list[Any]]:
@@ -214,16 +297,22 @@ def _routine(row: Any) -> Routine:
 _HASH: Final = "select count(*) || ':' || coalesce(sum(hashtext(xmin::text || '.' || ctid::text)), 0)"
 _FINGERPRINT: Final = f"""
 select concat_ws('/',
-  ({_HASH} from pg_catalog.pg_class where relpersistence <> 't' and relkind not in ('t', 'i', 'I')),
+  ({_HASH} from pg_catalog.pg_class
+   where (relpersistence <> 't' or relkind = 'v') and relkind not in ('t', 'i', 'I')),
   (select count(*) || ':' || coalesce(sum(hashtext(a.xmin::text || '.' || attrelid || '.' || attnum)), 0)
-   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid and c.relpersistence <> 't'
-   where c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')),
+   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+   where (c.relpersistence <> 't' or c.relkind = 'v') and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')),
   ({_HASH} from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp_'),
   ({_HASH} from pg_catalog.pg_proc),
   ({_HASH} from pg_catalog.pg_rewrite),
   ({_HASH} from pg_catalog.pg_trigger),
   ({_HASH} from pg_catalog.pg_event_trigger),
-  ({_HASH} from pg_catalog.pg_inherits))
+  ({_HASH} from pg_catalog.pg_inherits),
+  ({_HASH} from pg_catalog.pg_policy),
+  ({_HASH} from pg_catalog.pg_operator where oid >= {FIRST_USER_OID}),
+  ({_HASH} from pg_catalog.pg_cast where oid >= {FIRST_USER_OID}),
+  ({_HASH} from pg_catalog.pg_constraint where contypid <> 0),
+  ({_HASH} from pg_catalog.pg_type where oid >= {FIRST_USER_OID} and typrelid = 0 and typcategory <> 'A'))
 """  # noqa: S608 - put together from constants
 
 

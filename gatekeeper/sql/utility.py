@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gatekeeper.model import Effect, StatementClass
+from gatekeeper.model import Effect, RelationRef, StatementClass
 from gatekeeper.sql import settings
 from gatekeeper.sql.tree import Tree
 from gatekeeper.sql.walk import Handler, Scope, Walk, strings
@@ -21,6 +21,8 @@ _RELATIONS: Final = frozenset(
         "OBJECT_FOREIGN_TABLE",
     }
 )
+_ROWS: Final = frozenset({"OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE"})
+"""Relations through which rows are written."""
 _PARTS: Final = frozenset(
     {"OBJECT_COLUMN", "OBJECT_RULE", "OBJECT_TRIGGER", "OBJECT_POLICY", "OBJECT_TABCONSTRAINT"}
 )  # fmt: skip
@@ -47,6 +49,7 @@ def _only_itself(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
 def _prepare(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
     walk.effect(kind, node)
     walk.found.prepares = node["name"]
+    walk.push(None, node.get("argtypes"), scope)
     walk.push(None, node.get("query"), scope)
 
 
@@ -168,6 +171,34 @@ def _rename(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
         walk.found.classes ^= {StatementClass.DDL, StatementClass.ROLE}
     elif node.get("renameType") == "OBJECT_SCHEMA":
         walk.found.schemas.add(node["subname"])
+        walk.found.aliases[f"{node['newname']}.", RelationRef(node["subname"], "")] = None
+    elif node.get("renameType") in _ROWS:
+        walk.stands_for(node["newname"], node.get("relation"))
+
+
+def _alter_schema(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    """SET SCHEMA."""
+    walk.statement(kind, node, scope)
+    if relation := node.get("relation"):
+        walk.stands_for(relation["relname"], relation)
+
+
+def _view(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    """Whoever writes through a view writes what it reads."""
+    walk.statement(kind, node, scope)
+    walk.views.append(node["view"]["relname"])
+
+
+def _alter_table(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    """What is done to a parent is done to its children."""
+    walk.statement(kind, node, scope)
+    for item in node.get("cmds", ()):
+        command = item["AlterTableCmd"]
+        definition = command.get("def", {})
+        if "PartitionCmd" in definition:
+            walk.stands_for(node["relation"]["relname"], definition["PartitionCmd"].get("name"))
+        elif command.get("subtype") == "AT_AddInherit" and "RangeVar" in definition:
+            walk.stands_for(definition["RangeVar"]["relname"], node["relation"])
 
 
 def _foreign_table(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
@@ -236,7 +267,10 @@ def _create_function(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
 
 
 def _routine(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
+    """Its arguments have types, which may check them, and defaults."""
     del kind
+    walk.push(None, node.get("parameters"), scope)
+    walk.push("TypeName", node.get("returnType"), scope)
     _routine_body(walk, node, scope)
 
 
@@ -313,6 +347,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "SecLabelStmt": _by_name,
     "GrantStmt": _grant,
     "RenameStmt": _rename,
+    "AlterObjectSchemaStmt": _alter_schema,
+    "ViewStmt": _view,
+    "AlterTableStmt": _alter_table,
     "CreateForeignTableStmt": _foreign_table,
     "CreateTableAsStmt": _create_as,
     "RefreshMatViewStmt": _refresh,

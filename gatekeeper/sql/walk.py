@@ -39,6 +39,8 @@ class Walk:
         self.silent = False
         """Under EXPLAIN without ANALYZE: planned, not run."""
         self.cte_columns: dict[str, set[Range]] = {}
+        self.views: list[str] = []
+        """Names of the views that are made."""
 
     def run(self, kind: str, node: Tree) -> Contents:
         """Walk the tree under this node."""
@@ -55,6 +57,8 @@ class Walk:
                 raise _unsupported(kind)
             else:
                 self.children(kind, node, scope)
+        for view in self.views:
+            self.found.aliases.update({(view, read): None for read in self.found.read})
         return self.found
 
     def push(self, kind: str | None, item: Any, scope: Scope) -> None:
@@ -132,6 +136,11 @@ class Walk:
     def alias(self, name: str, *ranges: Range) -> None:
         """What an alias in FROM stands for."""
         self.found.ranges.setdefault(name, set()).update(ranges)
+
+    def stands_for(self, name: str, node: Tree | None) -> None:
+        """From now on the name may mean that relation."""
+        if node:
+            self.found.aliases[name, RelationRef(node.get("schemaname"), node["relname"])] = None
 
     def calls(self, names: list[str]) -> FunctionRef:
         """A function that is called."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from gatekeeper.sql.scopes import Item, Scope
-from gatekeeper.sql.sources import CLEAN, Columns, Output, Taint
+from gatekeeper.sql.sources import CLEAN, Columns, Key, Output, Taint
 from gatekeeper.sql.tree import Tree
 
 if TYPE_CHECKING:
     from gatekeeper.sql.lineage import Tracer
+
+_TEXT: Final = 25
+"""OID of `text`, which takes every text."""
 
 
 def insert(tracer: Tracer, node: Tree, scope: Scope) -> Columns:
@@ -124,13 +127,24 @@ def _assign(tracer: Tracer, targets: Iterable[Tree], item: Item, scope: Scope) -
 
 
 def _write(tracer: Tracer, target: Item, name: str | None, taint: Taint) -> None:
-    """Values may go where nothing of them is ever shown: into a column whose mask shows nothing."""
+    """Values may go back into their own table, into a column whose mask shows nothing of them.
+
+    Where they may not fit the column's type, whether they do tells something of them.
+    """
     if not taint:
         return
     exact, doubt = target.column(name) if name is not None else ([], CLEAN)
     plain = exact[0].plain if len(exact) == 1 and not doubt else None
-    if plain is None or plain not in tracer.absorbing:
+    if plain is None or plain not in tracer.absorbing or any(oid not in (0, plain[0]) for oid, _ in taint):
         tracer.flows |= taint
+    elif not _is_text(tracer, plain):
+        tracer.predicates |= taint
+
+
+def _is_text(tracer: Tracer, key: Key) -> bool:
+    relation = tracer.source.catalog.relations.get(key[0])
+    columns = relation.columns if relation is not None else ()
+    return any(column.attnum == key[1] and column.type_oid == _TEXT for column in columns)
 
 
 def _returning(tracer: Tracer, node: Tree, items: list[Item], scope: Scope) -> Columns:
