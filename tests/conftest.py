@@ -25,11 +25,15 @@ from tests.servers import (
 MakeDatabase = Callable[..., Awaitable[Database]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a server, so that `make check` can leave it out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what starts a server, so that `make check` can leave it out, and leave out what is long."""
     for item in items:
         if {"pg18", "pg15"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    if "soak" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,8 @@ def test_a_large_value_passes_in_either_direction(place: Place, sslmode: str) ->
 def test_a_large_value_is_recorded_by_its_size(place: Place) -> None:
     with connect(place) as connection:
         connection.execute("select 'sized', %s, length(%b), %s", ("before", b"x" * (2 * MIB), "behind"))
-    done = place.run(
-        Path(sys.executable).with_name("gatekeeper"), "audit", "search", "sized", "--json", "--store", place.directory / "recordings.db",
-        env={},
-    )  # fmt: skip
+    gatekeeper, store = Path(sys.executable).with_name("gatekeeper"), place.directory / "recordings.db"
+    done = place.run(gatekeeper, "audit", "search", "sized", "--json", "--store", store, env={})
     assert "(2097152 bytes, not kept)" in done.stdout
     assert "behind" in done.stdout
 
