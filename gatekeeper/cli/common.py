@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import msgspec
 
 from gatekeeper.errors import ConfigError
 
+if TYPE_CHECKING:
+    from gatekeeper.rules.schema import GatewayRules
+
 DEFAULT_RULES: Final = Path("rules.toml")
 _WIDE: Final = 70
+_GATEWAY: Final = re.compile(r"^\[gateway\].*?(?=^\s*\[|\Z)", re.MULTILINE | re.DOTALL)
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -84,26 +89,39 @@ def rules_path(rules_file: Path | None) -> Path:
 
 def control_path(control: Path | None, rules_file: Path | None) -> Path:
     """Where the running gateway listens for operators. ConfigError."""
-    from gatekeeper.rules.load import load
-
     control, rules_file = given("control", control), given("rules_file", rules_file)
     if control is not None:
         return control
     if rules_file is None and not DEFAULT_RULES.exists():
         raise ConfigError("no rules.toml here: name the gateway by --control PATH or --rules FILE")
-    return load(rules_path(rules_file)).gateway.control
+    return gateway_of(rules_path(rules_file)).control
 
 
 def store_of(store: str | None, rules_file: Path | None) -> str:
     """Where the recordings are. ConfigError."""
-    from gatekeeper.rules.load import load
-
     store, rules_file = given("store", store), given("rules_file", rules_file)
     if store is not None:
         return store
     if rules_file is None and not DEFAULT_RULES.exists():
         raise ConfigError("no rules.toml here: name the recordings by --store FILE or --rules FILE")
-    return load(rules_path(rules_file)).gateway.store
+    return gateway_of(rules_path(rules_file)).store
+
+
+def gateway_of(path: Path) -> GatewayRules:
+    """The `[gateway]` table of a rules file. ConfigError.
+
+    A file that is being edited may be broken while its gateway goes on: whoever has to decide must find it.
+    """
+    from gatekeeper.rules.load import load, parse, read
+
+    try:
+        return load(path).gateway
+    except ConfigError as problem:
+        try:
+            table = _GATEWAY.search(read(path))
+            return parse(table[0] if table else "", path).gateway
+        except ConfigError:
+            raise problem from None
 
 
 def ask(control: Path | None, rules_file: Path | None, question: Callable[[Any], Awaitable[T]]) -> T:

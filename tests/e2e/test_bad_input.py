@@ -203,6 +203,17 @@ async def test_a_database_that_is_down_does_not_keep_the_gateway_from_starting(h
         assert gateway.stop(signal.SIGTERM) == 0
 
 
+def test_a_gateway_is_found_by_a_rules_file_that_somebody_has_broken_meanwhile(here: Path) -> None:
+    rules = write_rules(here, dsn=DOWN, control="its.sock")
+    with program(here, "serve") as gateway:
+        assert gateway.port
+        for broken in ("name = [", "[[grant]]\nnmae = 1"):
+            rules.write_text(rules.read_text() + broken + "\n")
+            assert run(here, "check").returncode == 1
+            assert run(here, "approvals").stdout == "nothing waits for a decision\n"
+            assert run(here, "audit", "verify").returncode == 0
+
+
 async def test_garbage_on_the_port_ends_its_own_connection_alone(here: Path) -> None:
     write_rules(here, dsn=DOWN)
     with program(here, "serve") as gateway:
