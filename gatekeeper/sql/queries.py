@@ -24,6 +24,7 @@ _SIGNS: Final = ("name", "operName", "useOp")
 _BETWEEN: Final = ("<", "<=", ">", ">=")
 _READ_ONLY: Final = "262144"
 """INV_READ, for lo_open."""
+_OF_PG_DUMP: Final = "restrict_nonsystem_relation_kind"
 
 
 def _with(walk: Walk, node: Tree, scope: Scope) -> tuple[Scope, list[tuple[Tree, Scope]]]:
@@ -86,10 +87,43 @@ def _arm(walk: Walk, kind: str, node: Tree, scope: Scope) -> None:
             tag = _LOCKS.get(item["LockingClause"].get("strength", ""), "SELECT FOR UPDATE")
             walk.found.effects[Effect(tag)] = None
         walk.found.classes.add(StatementClass.WRITE)
-    walk.children("SelectStmt", node, inner, without=_NOT_CHILDREN)
+    walk.children("SelectStmt", _with_name_known(node), inner, without=_NOT_CHILDREN)
     walk.push(ARM, node.get("rarg"), inner)
     walk.push(ARM, node.get("larg"), inner)
     _push_with(walk, entries)
+
+
+def _with_name_known(node: Tree) -> Tree:
+    """The name that pg_dump's set_config has, which it takes from pg_settings to see whether it is there.
+
+    SELECT set_config(name, '…', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'
+    """
+    where = node.get("whereClause", {}).get("A_Expr", {})
+    value, tables = where.get("rexpr", {}), node.get("fromClause", ())
+    if (
+        settings.constant(value) != _OF_PG_DUMP
+        or "A_Const" not in value
+        or where.get("kind") != "AEXPR_OP"
+        or strings(where.get("name")) != ["="]
+        or not _is_name(where.get("lexpr", {}))
+        or [table.get("RangeVar", {}).get("relname") for table in tables] != ["pg_settings"]
+        or tables[0]["RangeVar"].get("schemaname", "pg_catalog") != "pg_catalog"
+    ):
+        return node
+    return {**node, "targetList": [_with_name(item, value) for item in node.get("targetList", ())]}
+
+
+def _with_name(item: Tree, value: Tree) -> Tree:
+    target = item["ResTarget"]
+    call = target.get("val", {}).get("FuncCall")
+    arguments = call.get("args", ()) if call and strings(call.get("funcname"))[-1:] == ["set_config"] else ()
+    if not arguments or not _is_name(arguments[0]):
+        return item
+    return {"ResTarget": {**target, "val": {"FuncCall": {**call, "args": [value, *arguments[1:]]}}}}
+
+
+def _is_name(node: Tree) -> bool:
+    return strings(node.get("ColumnRef", {}).get("fields")) == ["name"]
 
 
 _NOT_CHILDREN: Final = frozenset({"larg", "rarg", "withClause", "intoClause", "lockingClause"})
