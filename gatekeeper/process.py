@@ -179,8 +179,8 @@ def _tell_broken(runtime: Runtime, error: BaseException) -> None:
 def _tell_draining(runtime: Runtime) -> None:
     busy = sum(s.state == "active" for s in runtime.gateway.statuses())
     if busy:
-        plural = "a running statement has" if busy == 1 else f"{busy} running statements have"
-        say(f"stopping: {plural} up to {DRAIN_S:g} s to finish; Ctrl-C ends now")
+        many = f"{busy} running statement{'' if busy == 1 else 's'}"
+        say(f"waiting up to {DRAIN_S:g} s for {many}; Ctrl-C stops at once")
 
 
 class _NoticeHandler(logging.Handler):

@@ -177,6 +177,38 @@ def test_the_demo_from_the_first_line_to_a_sane_terminal(here: Path, terminal: T
     assert not list(here.rglob("token-*"))
 
 
+def test_leaving_asks_first_and_waits_for_what_runs_until_it_is_hurried(
+    here: Path, terminal: Terminal
+) -> None:
+    terminal.says(f"gatekeeper demo --port {free_port()}; echo left with $?")
+    terminal.shows("psql analyst")
+    running = statement(
+        here, str(here / "state" / "gatekeeper" / "demo" / "psql") + " analyst", "select pg_sleep(600)"
+    )
+    terminal.shows("Sessions 1", "pg_sleep")
+    terminal.press("q")
+    terminal.shows("The gateway stops too, and every session with it.", "y leave")
+    terminal.press("n")
+    terminal.shows("Statements following")
+    assert running.poll() is None
+    terminal.press("q")
+    terminal.shows("y leave")
+    terminal.press("y")
+    terminal.shows("gatekeeper: waiting up to 15 s for 1 running statement; Ctrl-C stops at once")
+    terminal.press("C-c")
+    terminal.shows("left with 0")
+    assert "terminating connection because the gateway is stopping" in ended(running)[1]
+    sane(terminal)
+
+
+def test_a_terminal_that_is_closed_stops_everything(here: Path, terminal: Terminal) -> None:
+    terminal.says(f"gatekeeper demo --port {free_port()}")
+    terminal.shows("psql analyst")
+    assert any("postgres" in line for line in left_behind(here))
+    terminal.close()
+    until(lambda: not left_behind(here), "all processes on the directory have ended")
+
+
 def test_a_console_attached_to_a_gateway_that_runs_elsewhere(here: Path, terminal: Terminal) -> None:
     with demo(here) as (_, line):
         terminal.says(f"gatekeeper console --control {line['control']}; echo left with $?")
