@@ -162,7 +162,7 @@ class StatementFacts:
     calls_end_run: bool = False
     """`CALL gatekeeper.end_run()`."""
     aliases: frozenset[tuple[str, RelationRef]] = frozenset()
-    """What a relation's name may stand for as well once this has run and no snapshot shows it: what a new view
+    """What a relation's name may stand for besides, once this has run and no snapshot shows it: what a view
     reads, what was renamed, a new child. A schema's new name ends in a dot and stands for another schema."""
 
     @property

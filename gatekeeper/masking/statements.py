@@ -274,7 +274,7 @@ class Statements:
         if relation is None:
             if node.get("renameType") == "OBJECT_SCHEMA" or node.get("objectType") == "OBJECT_EXTENSION":
                 self.renames.add("*")
-        else:
+        elif self._moves_masked(node, self.tracer.range_var(relation, Scope())):
             self.renames.add(relation.get("relname", ""))
             if node.get("renameType") in (
                 "OBJECT_TABLE",
@@ -284,6 +284,13 @@ class Statements:
             ):
                 self.renames.add(node.get("newname", ""))
         return _NOTHING
+
+    @staticmethod
+    def _moves_masked(node: Tree, item: Item) -> bool:
+        """Whether a masked column may have another name then; a name that is new carries doubt anyway."""
+        if node.get("renameType") == "OBJECT_COLUMN":
+            return bool(_of(item, node.get("subname", "")))
+        return bool(item.columns.whole())
 
     def inside(self, variables: frozenset[str], tracer: Tracer | None = None) -> Statements:
         """For statements inside of code; they gather with this one, or with a tracer of their own."""

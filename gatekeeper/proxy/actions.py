@@ -36,6 +36,14 @@ class RefreshCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckCatalog:
+    """A statement names what the snapshot does not know: somebody else may have made it since.
+
+    The answer comes by `Session.refreshed`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogChanged:
     """DDL of this session took effect: every session's snapshot of this database is stale."""
 
@@ -56,4 +64,4 @@ class Close:
     """The server still works for this session."""
 
 
-Request = Hold | Withdraw | Estimate | RefreshCatalog | CatalogChanged | EndRun | Close
+Request = Hold | Withdraw | Estimate | RefreshCatalog | CheckCatalog | CatalogChanged | EndRun | Close

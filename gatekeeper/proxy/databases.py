@@ -176,6 +176,13 @@ class Database:
         if not self.stale and self._connection is not None:
             await self._compare()
 
+    async def check(self) -> None:
+        """Read the catalog anew if somebody else has changed it. Raises UpstreamUnreachableError."""
+        if not self.stale:
+            await self._compare()
+        if self.stale:
+            await self.refresh()
+
     async def _compare(self) -> None:
         async with self._lock:
             try:

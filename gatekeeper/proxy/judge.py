@@ -33,6 +33,7 @@ _PLAIN_TAGS: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
 _PLAIN_FUNCTIONS: Final = frozenset(
     ("avg", "coalesce", "count", "greatest", "least", "length", "lower", "max", "min", "now", "sum", "upper")
 )
+_SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema", "pg_toast")
 _SPEAKING: Final = re.compile(r"\bby\b|\[|\breg[a-z]+\b|::", re.IGNORECASE)
 """Where a literal may be more than a value: ORDER BY 1, x[1], 'orders'::regclass."""
 
@@ -56,11 +57,15 @@ class Judgement:
     """Unix time until which it may be used again; an `hours` window opens or closes then."""
     uncertain: bool = False
     """It was made while uncommitted DDL could have changed what names mean."""
+    unknown: frozenset[str] = frozenset()
+    """Names of relations that the snapshot does not know, and that the query does not make itself."""
     tags: tuple[str, ...] = field(init=False)
     classes: tuple[str, ...] = field(init=False)
     relations: tuple[str, ...] = field(init=False)
     functions: tuple[str, ...] = field(init=False)
     changes_catalog: bool = field(init=False)
+    makes: frozenset[str] = field(init=False)
+    """Names of the relations that it may make or rename."""
     plain: bool = field(init=False)
     """No statement in it names a prepared statement or a cursor."""
     reason: str | None = field(init=False)
@@ -78,6 +83,7 @@ class Judgement:
         put(self, "relations", facts.relations)
         put(self, "functions", facts.functions)
         put(self, "changes_catalog", any(s.changes_catalog for s in facts.statements))
+        put(self, "makes", _makes(facts))
         named = any(s.prepares or s.executes or s.declares or s.fetches for s in facts.statements)
         put(self, "plain", not named)
         put(self, "reason", None)
@@ -225,7 +231,7 @@ class Judge:
         if isinstance(verdict, Verdict):
             verdict = _stricter(verdict, masks)
         until = valid_until(self._rules, now)
-        judgement = Judgement(facts, verdict, masks, epoch, until, uncertain)
+        judgement = Judgement(facts, verdict, masks, epoch, until, uncertain, _unknown(facts, self._catalog))
         if plain and not self._grant.require_reason and len(sql) <= _LONGEST_CACHED:
             if shape is not None and _is_plain(judgement):
                 text = facts.statements[0].text
@@ -299,6 +305,24 @@ def _is_plain(judgement: Judgement) -> bool:
         and _PLAIN_TAGS.issuperset(judgement.tags)
         and all(f.name in _PLAIN_FUNCTIONS for f in statements[0].functions)
     )
+
+
+def _makes(facts: Facts) -> frozenset[str]:
+    changing = [s for s in facts.statements if s.changes_catalog]
+    made = {r.name for s in changing for r in s.relations if r.written}
+    return frozenset(made.union(name for s in changing for name, _ in s.aliases))
+
+
+def _unknown(facts: Facts, catalog: Catalog) -> frozenset[str]:
+    if not catalog.relations:
+        return frozenset()
+    found = {
+        r.name
+        for s in facts.statements
+        for r in s.relations
+        if r.schema not in _SYSTEM_SCHEMAS and not catalog.named(r.schema, r.name)
+    }
+    return frozenset(found - _makes(facts)) if found else frozenset()
 
 
 def _stricter(verdict: Verdict, masks: MaskPlan) -> Verdict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from gatekeeper.errors import ProtocolError, RecordingError, UpstreamUnreachableError
@@ -260,7 +260,9 @@ class Link:
             case actions.Estimate():
                 self._start(self._estimate(request))
             case actions.RefreshCatalog():
-                self._start(self._refresh())
+                self._start(self._refresh(self._database.refresh))
+            case actions.CheckCatalog():
+                self._start(self._refresh(self._database.check))
             case actions.CatalogChanged():
                 self._database.changed()
             case actions.EndRun():
@@ -308,9 +310,9 @@ class Link:
         )
         self._do(lambda now: self.session.estimated(estimates, now))
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, read: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._database.refresh()
+            await read()
         except UpstreamUnreachableError as problem:
             _log.warning("session %s: %s", self.session.info.id, problem.reason)
             self.end(Refusal("08006", "the database's catalog cannot be read"), "catalog unreadable")

@@ -140,6 +140,10 @@ class Session:
         self._cancelling = 0
         """Cancel requests that the server has not taken yet."""
         self._warned = False
+        self._checked = False
+        """The snapshot was looked at again for the waiting message."""
+        self._made: set[str] = set()
+        """Names of relations that this session made or may have made: temporary ones are in no snapshot."""
         self._failure: Refusal | None = None
         """Set where the record of a held statement could not be committed."""
         self._handlers: Mapping[int, Callable[[bytes, float], None]] = {
@@ -196,6 +200,7 @@ class Session:
     def refreshed(self, now: float) -> None:
         """The snapshot of the catalog is as new as it can be."""
         if self._blocked == "refresh":
+            self._checked = True
             self._resume(now)
 
     def rules_changed(self, now: float) -> None:
@@ -337,6 +342,7 @@ class Session:
                 self._blocked = "settle"
                 return
             self._message = None
+            self._checked = False
             self._clear_answers()
 
     def _resume(self, now: float) -> None:
@@ -423,6 +429,8 @@ class Session:
             sql, now, uncertain=self.uncertain, reason=self.reason, estimates=self._estimates,
             pending=self.mask_pending,
         )  # fmt: skip
+        if judgement.unknown and not (self._checked or judgement.unknown <= self._made):
+            raise self._wait("refresh", actions.CheckCatalog())
         if isinstance(judgement.verdict, Undecided) and self.uncertain:
             # The planner sees the tables as they were before this transaction's DDL.
             nothing = dict.fromkeys(judgement.verdict.statements)
@@ -536,6 +544,7 @@ class Session:
         self.state_since = now
         if judgement.changes_catalog:
             self.uncertain = True
+            self._made |= judgement.makes
         if self.uncertain:
             self.mask_pending = judgement.plan.pending
         if judgement.reason is not None:

@@ -77,7 +77,7 @@ class Heard:
 
     @property
     def comparable(self) -> list[Message]:
-        """Without the OIDs of tables in descriptions: what is made twice has another each time."""
+        """Without the OIDs of tables and own types: what is made twice has another each time."""
         return [(kind, _without_oids(body) if kind == "T" else body) for kind, body in self.messages]
 
     @property
@@ -105,7 +105,9 @@ def _without_oids(body: bytes) -> bytes:
     out, at = bytearray(body[:2]), 2
     for _ in range(int.from_bytes(body[:2], "big")):
         end = body.index(b"\0", at) + 1
-        out += body[at:end] + bytes(4) + body[end + 4 : end + 18]
+        own_type = int.from_bytes(body[end + 6 : end + 10], "big") >= 16384
+        type_oid = bytes(4) if own_type else body[end + 6 : end + 10]
+        out += body[at:end] + bytes(4) + body[end + 4 : end + 6] + type_oid + body[end + 10 : end + 18]
         at = end + 18
     return bytes(out)
 

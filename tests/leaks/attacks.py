@@ -324,4 +324,10 @@ create table vaults (id int, ssn text check (ssn not like 'K%')) ;; insert into 
 create table short (like vault) ;; alter table short alter column ssn type varchar(8) ;; insert into short (id, ssn) select id, ssn from customers
 insert into vault (id, ssn) select length(ssn), ssn from customers where id = 1 returning id
 create rule rr as on insert to vault do also select * from customers ;; insert into vault (id) values (5); select 1
+alter table customers rename column note to a ;; alter table customers rename column ssn to note ;; select note, note || '' from customers
+alter table customers rename column name to a ;; alter table customers rename column note to name ;; alter table customers rename column ssn to note ;; select upper(note), name from customers
+alter table orders rename to o2 ;; alter table customers rename to orders ;; select ssn || '' from orders
+alter table orders rename to o2 ;; alter table customers rename to orders ;; alter table orders rename column ssn to x ;; select x || '' from orders ;; select x from orders order by x
+alter table orders set schema other ;; alter table customers rename to orders ;; select upper(ssn) from orders where ssn like 'K%'
+alter view names rename to n2 ;; alter view people rename to names ;; select number || '' from names
 """.strip().split("\n")

@@ -42,6 +42,7 @@ update customers c set (ssn, email, card, salary, score, born, uid, doc, tags, r
 update events set ssn = 'Kanarie-SSN-7781';
 update child set secret = 'Kanarie-SSN-7781';
 """
+_KEEP = "drop table if exists keeper.kept; create table keeper.kept as select * from customers where id = 1;"
 _CLEAN = "drop schema public cascade; drop schema if exists other cascade; create schema public;"
 
 
@@ -64,8 +65,7 @@ class States:
     async def open(self) -> None:
         self.connection = await self.gate.database.connect()
         await self.connection.execute("create schema keeper")
-        await self.connection.execute("create table keeper.kept as select * from customers where id = 1")
-        await self.connection.execute(_THIRD)
+        await self.connection.execute(_KEEP + _THIRD)
         await self._settle()
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class States:
 
     async def rebuild(self) -> None:
         """Everything anew, as nobody's statement changed it; the gateway looks at the catalog again."""
-        await self.connection.execute(_CLEAN + SETUP + _THIRD)
+        await self.connection.execute(_CLEAN + SETUP + _KEEP + _THIRD)
         await self._settle()
         self._first = True
         async with at_the_gate(self.gate, "dba") as wire:
