@@ -184,13 +184,12 @@ def test_tls_with_the_newest_protocol(place: Place) -> None:
 
 async def test_many_at_once_without_blocking(place: Place) -> None:
     async def work(n: int) -> int:
+        total = 0
         async with await psycopg.AsyncConnection.connect(**arguments(place)) as connection:
-            async with connection.cursor() as cursor:
-                total = 0
-                for i in range(20):
-                    await cursor.execute("select %s::int + %s::int", (n, i))
-                    total += (await cursor.fetchone() or (0,))[0]
-                return total
+            for i in range(20):
+                cursor = await connection.execute("select %s::int + %s::int", (n, i))
+                total += (await cursor.fetchone() or (0,))[0]
+        return total
 
     assert await asyncio.gather(*(work(n) for n in range(20))) == [20 * n + 190 for n in range(20)]
 

@@ -88,19 +88,25 @@ def test_each_statement_of_a_query_has_its_own_text() -> None:
         ("select pg_catalog.set_config('ro' || 'le', 'x', false)", [("?", None, True)]),
         ("select set_config('role'::text, current_user, false)", [("role", None, True)]),
         (
-            "select set_config(name, 'view', false) from pg_settings"
-            " where name = 'restrict_nonsystem_relation_kind'",
+            (
+                "select set_config(name, 'view', false) from pg_settings"
+                " where name = 'restrict_nonsystem_relation_kind'"
+            ),
             [("restrict_nonsystem_relation_kind", "view", False)],
         ),
         ("select set_config(name, 'x', false) from pg_settings where name = 'role'", [("?", None, True)]),
         (
-            "select set_config(name, 'x', false) from pg_settings, t"
-            " where name = 'restrict_nonsystem_relation_kind'",
+            (
+                "select set_config(name, 'x', false) from pg_settings, t"
+                " where name = 'restrict_nonsystem_relation_kind'"
+            ),
             [("?", None, True)],
         ),
         (
-            "select set_config(name, 'x', false) from pg_settings"
-            " where name = 'restrict_nonsystem_relation_kind' or true",
+            (
+                "select set_config(name, 'x', false) from pg_settings"
+                " where name = 'restrict_nonsystem_relation_kind' or true"
+            ),
             [("?", None, True)],
         ),
         ("update pg_settings set setting = 'x' where name = 'role'", [("?", None, True)]),
