@@ -74,11 +74,13 @@ public class Main {
             canceller.join();
             statement.execute("do $$ begin raise notice 'hear this'; end $$");
             check(statement.getWarnings().getMessage().equals("hear this"), "notice");
-            try (var call = connection.prepareCall("{? = call upper(?)}")) {
-                call.registerOutParameter(1, Types.VARCHAR);
-                call.setString(2, "abc");
-                call.execute();
-                check(call.getString(1).equals("ABC"), "call");
+            if (!more.contains("simple")) { // which pgjdbc itself cannot
+                try (var call = connection.prepareCall("{? = call upper(?)}")) {
+                    call.registerOutParameter(1, Types.VARCHAR);
+                    call.setString(2, "abc");
+                    call.execute();
+                    check(call.getString(1).equals("ABC"), "call");
+                }
             }
             var tables = connection.getMetaData().getColumns(null, "public", "masked_people", "%");
             int columns = 0;
