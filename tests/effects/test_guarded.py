@@ -13,7 +13,7 @@ pytestmark = pytest.mark.server
 SINGLE = [attack for attack in GUARDED if ";" not in attack.replace(" ;; ", "")]
 CASES: list[tuple[How, str]] = [
     *(("simple", attack) for attack in GUARDED),
-    *(("text", attack) for attack in SINGLE),
+    *(("text", attack) for attack in SINGLE[::3]),
 ]
 
 
