@@ -18,12 +18,13 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 
-.PHONY: help install demo test check lint types bench screenshots binary lock clean
+.PHONY: help install demo test soak check lint types bench screenshots binary lock clean
 
 help:
 	@echo "make demo         the gateway with sample data and the console; nothing else is needed"
 	@echo "make test         lint, types and all tests"
 	@echo "make check        lint, types and the tests that need no server: seconds"
+	@echo "make soak         the long tests: suites of drivers, other languages, large volumes"
 	@echo "make bench        PostgreSQL directly, through pgbouncer and through Gatekeeper, side by side"
 	@echo "make screenshots  pictures of the running program, into screenshots/"
 	@echo "make binary       one executable file, into dist/"
@@ -46,6 +47,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint types
 	scripts/debian-packages postgresql-15 tmux libcairo2 fonts-dejavu-core
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile
+
+soak: $(INSTALLED)
+	$(BIN)/pytest -m soak
 
 check: $(INSTALLED) lint types
 	$(BIN)/pytest -q -m "not server and not terminal and not soak"
