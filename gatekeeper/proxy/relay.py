@@ -23,7 +23,7 @@ from gatekeeper.proxy.wire.framing import HEADER_BYTES, MAX_MESSAGE_BYTES
 from gatekeeper.sql.values import as_text
 
 if TYPE_CHECKING:
-    from gatekeeper.proxy.session import Session
+    from gatekeeper.proxy.judging import Judging
 
 _int32: Final = Struct("!i").unpack_from
 _int16: Final = Struct("!h").unpack_from
@@ -39,7 +39,7 @@ _MOST_SAMPLE_CELL: Final = 4096
 class Relay:
     """Reads the server's messages and gives the client's bytes to the session's outbox."""
 
-    def __init__(self, session: Session, record_rows: int) -> None:
+    def __init__(self, session: Judging, record_rows: int) -> None:
         self._session = session
         self._record_rows = record_rows
         self.status = "I"

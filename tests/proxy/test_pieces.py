@@ -6,7 +6,7 @@ import pytest
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.events import StatementBound
-from gatekeeper.proxy import actions, session
+from gatekeeper.proxy import actions, long_messages
 from gatekeeper.proxy.wire import bind_pieces, framing
 from tests.proxy.playbook import (
     BIND_COMPLETE,
@@ -47,7 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "MAX_WHOLE_BYTES", 300)
     monkeypatch.setattr(framing, "_LONGER", {ord("d"): 40, ord("B"): 64})
     monkeypatch.setattr(bind_pieces, "MAX_KEPT_VALUE_BYTES", 8)
-    monkeypatch.setattr(session, "MAX_COLLECTED_BYTES", 150)
+    monkeypatch.setattr(long_messages, "MAX_COLLECTED_BYTES", 150)
 
 
 @playbook()
