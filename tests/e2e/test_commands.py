@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import pytest
 
-from gatekeeper.cli.entry import cli
 from gatekeeper.embedded import bin_dir
 from tests.e2e.programs import GATEKEEPER, PATIENCE_S, demo, environment, left_behind, run, until
 
@@ -27,6 +25,10 @@ FIELDS: Final = {
     "params", "tags", "classes", "relations", "functions", "verdict", "guards", "approval", "outcome", "rows",
     "duration_ms", "masked_columns", "detail", "hash",
 }  # fmt: skip
+COMMANDS: Final = (
+    "demo", "run", "serve", "console", "replay", "init", "check", "explain", "sessions", "approvals", "approve",
+    "deny", "grants", "audit", "token",
+)  # fmt: skip
 
 
 class Demo:
@@ -387,13 +389,6 @@ def test_a_signed_token_logs_in_where_its_claims_fit(shop: Demo) -> None:
 # --- all of them ------------------------------------------------------------------------------------------
 
 
-def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
-        yield (*path, name)
-        if isinstance(command, click.Group):
-            yield from _commands(command, (*path, name))
-
-
 def test_the_real_program_has_help_for_every_command(tmp_path: Path) -> None:
     for path in ((), ("audit",), ("demo",), ("explain",), ("approve",), ("sessions", "kill")):
         done = run(tmp_path, *path, "--help", COLUMNS="80")
@@ -401,7 +396,7 @@ def test_the_real_program_has_help_for_every_command(tmp_path: Path) -> None:
         assert done.stdout.startswith("Usage: gatekeeper")
         assert all(len(line) <= 80 for line in done.stdout.splitlines())
     listed = run(tmp_path, "--help").stdout
-    assert all(f"  {path[0]} " in listed for path in _commands(cli))
+    assert all(f"  {name} " in listed for name in COMMANDS)
 
 
 def test_a_demo_keeps_what_it_had_and_begins_anew_without_it(tmp_path: Path) -> None:
