@@ -26,8 +26,8 @@ FIELDS: Final = {
     "duration_ms", "masked_columns", "detail", "hash",
 }  # fmt: skip
 COMMANDS: Final = (
-    "demo", "run", "serve", "console", "replay", "init", "check", "explain", "sessions", "approvals", "approve",
-    "deny", "grants", "audit", "token",
+    "demo", "run", "serve", "console", "replay", "init", "check", "explain", "sessions", "approvals",
+    "approve", "deny", "grants", "audit", "token",
 )  # fmt: skip
 
 
