@@ -33,6 +33,7 @@ _REST_S: Final = 2.0
 template, wait 5 s for others to leave."""
 _COMMAND_TIMEOUT_S: Final = 10.0
 _READ_TIMEOUT_S: Final = 30.0
+_READ_ATTEMPTS: Final = 4
 
 Embedded = Callable[[str], Awaitable[Target]]
 """Gives the target of a database on the bundled server, by name; starts the server where it has to."""
@@ -161,15 +162,26 @@ class Database:
             changes = self._changes  # a DDL that ends while we read makes the snapshot stale again
             try:
                 async with asyncio.timeout(_READ_TIMEOUT_S):
-                    connection = await self._own()
-                    self._fingerprint = await fingerprint(connection)
-                    self.catalog = await read_catalog(connection, self.catalog.version + 1, self.catalog)
+                    await self._read()
                     self._read_changes = changes
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
                 self._drop()
                 raise UpstreamUnreachableError(
                     f"the catalog of {self.name} cannot be read: {_reason(problem)}"
                 ) from None
+
+    async def _read(self) -> None:
+        """Read the catalog; again, where something was dropped while it was read."""
+        for attempt in range(_READ_ATTEMPTS):
+            connection = await self._own()
+            try:
+                self._fingerprint = await fingerprint(connection)
+                self.catalog = await read_catalog(connection, self.catalog.version + 1, self.catalog)
+            except asyncpg.PostgresError as problem:
+                if attempt == _READ_ATTEMPTS - 1 or isinstance(problem, asyncpg.PostgresConnectionError):
+                    raise
+            else:
+                return
 
     async def poll(self) -> None:
         """See whether somebody else changed the catalog."""

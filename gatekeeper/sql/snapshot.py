@@ -25,6 +25,7 @@ select array_agg(distinct relation) from pg_catalog.pg_locks
 where locktype = 'relation' and mode = 'AccessExclusiveLock' and pid <> pg_backend_pid()
   and database = (select oid from pg_catalog.pg_database where datname = current_database())
 """
+_ALL: Final = "select array_agg(oid) from pg_catalog.pg_class"
 _VIEWS: Final = """
 select c.oid, pg_get_viewdef(c.oid) from pg_catalog.pg_class c
 where c.relkind in ('v', 'm') and c.oid <> all ($1::oid[])
@@ -230,10 +231,11 @@ class _Calls:
 async def _printed(connection: Connection) -> tuple[dict[int, str], list[Any], list[Any]]:
     """What PostgreSQL has to print: view definitions, columns, routines. Waits for no lock.
 
-    Raises asyncpg.LockNotAvailableError where others take new locks faster than we look.
+    Where others take new locks faster than we look, all counts as locked in the end.
     """
     for attempt in range(_ATTEMPTS):
-        locked = await connection.fetchval(_LOCKED) or []
+        last = attempt == _ATTEMPTS - 1
+        locked = await connection.fetchval(_ALL if last else _LOCKED) or []
         try:
             async with connection.transaction():
                 views = dict(await connection.fetch(_VIEWS, locked))
@@ -244,7 +246,7 @@ async def _printed(connection: Connection) -> tuple[dict[int, str], list[Any], l
                 )
                 return views, columns, routines
         except asyncpg.LockNotAvailableError:
-            if attempt == _ATTEMPTS - 1:
+            if last:
                 raise
     raise AssertionError("unreachable")
 

@@ -79,3 +79,19 @@ async def test_a_database_that_nobody_uses_can_be_dropped(gate: Gate) -> None:
     await admin.execute(f'create database "{gate.database.name}"')
     await admin.close()
     assert await gate.sql("create table fresh (id int); select count(*) from fresh") == "CREATE TABLE\n0"
+
+
+async def test_sessions_that_make_and_drop_at_once_disturb_each_other_in_nothing(gate: Gate) -> None:
+    async def work(name: str) -> None:
+        connection = await gate.asyncpg("dba", statement_cache_size=0)
+        for _ in range(8):
+            await connection.execute(
+                f"create table {name} (id int); create view v_{name} as select id from {name}"
+            )
+            async with connection.transaction():
+                await connection.execute(f"alter table {name} add column more text")
+                assert await connection.fetchval(f"select count(*) from v_{name}") == 0
+            await connection.execute(f"drop view v_{name}; drop table {name}")
+        await connection.close()
+
+    await asyncio.gather(*(work(f"t{i}") for i in range(5)))
