@@ -52,7 +52,7 @@ def check(file: Path | None, rules_file: Path | None, as_json: bool) -> int:
 
     Every error is named by table, key and reason. FILE is rules.toml unless given.
     """
-    from gatekeeper.rules.load import load
+    from gatekeeper.rules.load import load, warnings
 
     path = file or rules_path(rules_file)
     try:
@@ -61,6 +61,7 @@ def check(file: Path | None, rules_file: Path | None, as_json: bool) -> int:
         if as_json:
             print_json({"file": str(path), "valid": False, "problems": error.problems})
         raise
+    warned = warnings(rules)
     counts = {
         "issuers": len(rules.issuers),
         "databases": len(rules.databases),
@@ -69,10 +70,21 @@ def check(file: Path | None, rules_file: Path | None, as_json: bool) -> int:
         "masks": len(rules.masks),
     }
     if as_json:
-        print_json({"file": str(path), "valid": True, "problems": [], "version": rules.version, **counts})
+        print_json(
+            {
+                "file": str(path),
+                "valid": True,
+                "problems": [],
+                "warnings": warned,
+                "version": rules.version,
+                **counts,
+            }
+        )
     else:
         told = ", ".join(f"{n} {name if n != 1 else name[:-1]}" for name, n in counts.items())
         click.echo(f"{path}: valid: {told}")
+        for warning in warned:
+            click.echo(f"warning: {warning}", err=True)
     return 0
 
 

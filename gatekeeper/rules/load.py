@@ -190,7 +190,19 @@ def _check_references(rules: Rules, entries: Mapping[str, Sequence[Table]]) -> N
     for table, limited in cast(Iterable[tuple[Table, GuardRules | MaskRules]], limits):
         _check_names(table, "databases", limited.databases or (), databases, "database")
         _check_names(table, "grants", limited.grants or (), grants, "grant")
-        _check_names(table, "except_grants", limited.except_grants, grants, "grant")
+
+
+def warnings(rules: Rules) -> tuple[str, ...]:
+    """What is valid and may be a mistake: an exception for a grant that there is none of excepts nobody."""
+    known = [grant.name for grant in rules.grants]
+    return tuple(
+        f'[[{kind}]] "{limited.name}": except_grants: there is no [[grant]] named '
+        f'"{shown(name)}"{did_you_mean(name, known)}'
+        for kind, entries in (("guard", rules.guards), ("mask", rules.masks))
+        for limited in cast(Iterable[GuardRules | MaskRules], entries)
+        for name in limited.except_grants
+        if name not in known
+    )
 
 
 def _check_names(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.errors import ConfigError
 from gatekeeper.model import Action, StatementClass
-from gatekeeper.rules.load import load, parse, restart_needed
+from gatekeeper.rules.load import load, parse, restart_needed, warnings
 from gatekeeper.rules.schema import GatewayRules, Rules
 
 PATH = Path("/etc/gatekeeper/rules.toml")
@@ -380,3 +380,9 @@ def test_no_shape_of_values_gets_anything_but_problems(value: object, name: str)
         return
     with contextlib.suppress(ConfigError):
         parse(text, PATH)
+
+
+def test_the_example_that_users_are_shown_is_valid() -> None:
+    loaded = load(Path(__file__).with_name("contract.toml"))
+    assert [guard.name for guard in loaded.guards] == ["no-drop-database", "unbounded-write", "big-write"]
+    assert warnings(loaded) == ('[[mask]] "pii": except_grants: there is no [[grant]] named "dba"',)
