@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Literal
 
+_RANGE_CONSTRUCTORS: Final = frozenset(
+    (
+        *("range_constructor2", "range_constructor3"),
+        *("multirange_constructor0", "multirange_constructor1", "multirange_constructor2"),
+    )
+)
 UNREADABLE: Final = '"'
 """Stands for code that could not be read: no grammar takes it, so whoever reads it has to doubt."""
 
@@ -79,6 +85,11 @@ class Routine:
     argument_names: tuple[str, ...] = ()
     extension: bool = False
     """True where it belongs to an extension."""
+
+    @property
+    def constructs_range(self) -> bool:
+        """PostgreSQL made it with a range type; it computes a range from its arguments, and nothing else."""
+        return self.language == "internal" and self.source in _RANGE_CONSTRUCTORS
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,8 @@ class _Resolver:
     def routine(self, routine: Routine, *, builtin: bool) -> Iterator[Contents]:
         """An extension's functions are like built-in ones, as far as it is known what they do."""
         ref = FunctionRef(routine.schema, routine.name)
+        if routine.constructs_range:
+            return
         if not routine.extension:
             self.found.classes.add(StatementClass.FUNCTION)
             if self.uncertain:
@@ -269,7 +271,9 @@ class _Resolver:
         """
         for oid in oids:
             routine = self.catalog.routines.get(oid)
-            if routine is None or (routine.extension and routine.language in ("c", "internal")):
+            if routine is None or routine.constructs_range:
+                continue
+            if routine.extension and routine.language in ("c", "internal"):
                 continue
             if told:
                 self.found.functions[FunctionRef(routine.schema, routine.name)] = None

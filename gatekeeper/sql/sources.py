@@ -233,6 +233,8 @@ class Source:
         if routine.kind == "a" and routine.source:
             _, called = self.text(routine.source, plpgsql=False)
             return union(self.routine(other) for other in called if other.oid != routine.oid)
+        if routine.constructs_range:
+            return CLEAN
         if routine.language not in ("sql", "plpgsql"):
             known = routine.extension and _PURE_C.fullmatch(routine.name) is not None
             return CLEAN if known and routine.language in ("c", "internal") else self.masked

@@ -201,6 +201,12 @@ async def test_psycopg_works_as_it_does_directly(gate: Gate) -> None:
             assert len([row async for row in copy.rows()]) == 20
 
 
+async def test_types_that_people_make_need_no_approval(gate: Gate) -> None:
+    await gate.sql("create type span as range (subtype = float8)")
+    assert await gate.sql("select span(1, 2) @> 1.5::float8, '[1,2)'::span") == "t|[1,2)"
+    assert await gate.sql("select span(0, id) from orders order by id limit 1", grant="analyst") == "[0,1)"
+
+
 # --- 4: blocked -----------------------------------------------------------------------------------------
 
 
