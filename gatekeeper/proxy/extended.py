@@ -178,17 +178,21 @@ class Extended(Naming):
     def _judged_again(self, portal: Portal, now: float) -> Refusal | None:
         """A portal that was bound under older rules is judged before it runs."""
         fresh = self._judge(portal.sql, now, undecided=True)
-        before, portal.judgement = portal.judgement.verdict, fresh
+        judged, portal.judgement = portal.judgement, fresh
         if portal.run is not None:
             portal.run.judgement = fresh
-        verdict = fresh.verdict
+        before, verdict = judged.verdict, fresh.verdict
         if isinstance(verdict, Undecided):
-            return None  # it was decided with its estimates when it was bound
-        if verdict.refusal is not None:
+            # By the same rules it was decided when it was bound; what others estimate now, nobody has asked.
+            same = judged.rules_version == fresh.rules_version
+        elif verdict.refusal is not None:
             return verdict.refusal
-        if verdict.hold is not None and (not isinstance(before, Verdict) or before.hold != verdict.hold):
-            return Refusal("42501", "the rules changed after this was bound", hint="Bind it again.")
-        return None
+        else:
+            same = verdict.hold is None or (isinstance(before, Verdict) and before.hold == verdict.hold)
+        if same:
+            return None
+        portal.judgement = judged  # so that it is asked again, and refused again
+        return Refusal("42501", "the rules changed after this was bound", hint="Bind it again.")
 
     def _is_described(self, portal: Portal) -> bool:
         """Whether the server has told, or was asked to tell, what rows the portal gives."""

@@ -59,6 +59,8 @@ class Judgement:
     """It was made while uncommitted DDL could have changed what names mean."""
     unknown: frozenset[str] = frozenset()
     """Names of relations that the snapshot does not know, and that the query does not make itself."""
+    rules_version: str = ""
+    """Of the rules that it was made by."""
     tags: tuple[str, ...] = field(init=False)
     classes: tuple[str, ...] = field(init=False)
     relations: tuple[str, ...] = field(init=False)
@@ -231,7 +233,16 @@ class Judge:
         if isinstance(verdict, Verdict):
             verdict = _stricter(verdict, masks)
         until = valid_until(self._rules, now)
-        judgement = Judgement(facts, verdict, masks, epoch, until, uncertain, _unknown(facts, self._catalog))
+        judgement = Judgement(
+            facts,
+            verdict,
+            masks,
+            epoch,
+            until,
+            uncertain,
+            _unknown(facts, self._catalog),
+            self._rules.version,
+        )
         if plain and not self._grant.require_reason and len(sql) <= _LONGEST_CACHED:
             if shape is not None and _is_plain(judgement):
                 text = facts.statements[0].text

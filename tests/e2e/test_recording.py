@@ -120,3 +120,20 @@ async def test_no_token_and_no_password_is_anywhere_on_disk(gate: Gate) -> None:
 
 def _files(directory: Path) -> list[Path]:
     return [p for p in directory.rglob("*") if p.is_file()]
+
+
+async def test_a_portal_that_was_bound_under_older_rules_is_not_read_on_under_stricter_ones(
+    gate: Gate,
+) -> None:
+    connection = await gate.asyncpg()
+    async with connection.transaction():
+        cursor = await connection.cursor("select id from orders order by id")
+        assert [row["id"] for row in await cursor.fetch(2)] == [1, 2]
+        gate.change_rules(
+            "[[mask]]",
+            '[[guard]]\nname = "big"\nclasses = ["READ"]\nmin_rows = 1\naction = "block"\n\n[[mask]]',
+        )
+        await asyncio.sleep(2)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await cursor.fetch(2)
+    await connection.close()
