@@ -151,10 +151,10 @@ class Extended(Naming):
             return
         judgement = portal.judgement
         if judgement.epoch != self.judge.epoch:
-            refusal = self._judged_again(portal, now)
-            if refusal is not None:
-                run = self._open(portal.sql, portal.judgement, now, "extended")
-                self._refuse(run, refusal, REFUSED_PARSE, Entry(EXECUTE))
+            refused = self._judged_again(portal, now)
+            if refused is not None:
+                run = self._open(portal.sql, refused[1], now, "extended")
+                self._refuse(run, refused[0], REFUSED_PARSE, Entry(EXECUTE))
                 return
             judgement = portal.judgement
         run = portal.run or self._run or self._open(portal.sql, judgement, now, "extended")
@@ -174,25 +174,6 @@ class Extended(Naming):
             portal.described = True
             self._send(frontend.describe("P", raw), Entry(DESCRIBE, portal=portal, injected=True))
         self._send(message, entry, gate=portal.run is None)
-
-    def _judged_again(self, portal: Portal, now: float) -> Refusal | None:
-        """A portal that was bound under older rules is judged before it runs."""
-        fresh = self._judge(portal.sql, now, undecided=True)
-        judged, portal.judgement = portal.judgement, fresh
-        if portal.run is not None:
-            portal.run.judgement = fresh
-        before, verdict = judged.verdict, fresh.verdict
-        if isinstance(verdict, Undecided):
-            # By the same rules it was decided when it was bound; what others estimate now, nobody has asked.
-            same = judged.rules_version == fresh.rules_version
-        elif verdict.refusal is not None:
-            return verdict.refusal
-        else:
-            same = verdict.hold is None or (isinstance(before, Verdict) and before.hold == verdict.hold)
-        if same:
-            return None
-        portal.judgement = judged  # so that it is asked again, and refused again
-        return Refusal("42501", "the rules changed after this was bound", hint="Bind it again.")
 
     def _is_described(self, portal: Portal) -> bool:
         """Whether the server has told, or was asked to tell, what rows the portal gives."""

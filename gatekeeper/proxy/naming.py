@@ -6,7 +6,7 @@ from typing import Final
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.masking.plan import MaskPlan
-from gatekeeper.model import Action, Refusal, StatementFacts, Verdict
+from gatekeeper.model import Action, Refusal, StatementFacts, Undecided, Verdict
 from gatekeeper.proxy.judge import Judgement
 from gatekeeper.proxy.judging import Judging
 from gatekeeper.proxy.names import UnsettledError
@@ -73,9 +73,36 @@ class Naming(Judging):
             return plan, target.index
         if statement.fetches is not None:
             portal = self.portals.get(self._name(statement.fetches), self._segment)
-            if portal is None or portal.doubtful or portal.judgement.epoch != self.judge.epoch:
+            if portal is not None and portal.judgement.epoch != self.judge.epoch:
+                refused = self._judged_again(portal, now)
+                if refused is not None:
+                    return refused[0]
+                portal.doubtful = True  # names may mean other relations now than those that it reads
+            if portal is None or portal.doubtful:
                 return self.judge.unknown(), 0
             return portal.judgement.plan, portal.index
+        return None
+
+    def _judged_again(self, portal: Portal, now: float) -> tuple[Refusal, Judgement] | None:
+        """A portal or cursor that was judged under older rules or names is judged anew before it runs.
+
+        Gives the refusal and its judgement, where it comes to one; the portal then stays as it was, and is
+        judged again the next time.
+        """
+        fresh = self._judge(portal.sql, now, undecided=True)
+        before, verdict = portal.judgement.verdict, fresh.verdict
+        if isinstance(verdict, Undecided):
+            # By the same rules it was decided when it was bound; what others estimate now, nobody has asked.
+            same = portal.judgement.rules_version == fresh.rules_version
+        elif verdict.refusal is not None:
+            return verdict.refusal, fresh
+        else:
+            same = verdict.hold is None or (isinstance(before, Verdict) and before.hold == verdict.hold)
+        if not same:
+            return Refusal("42501", "the rules changed after this was bound", hint="Bind it again."), fresh
+        portal.judgement, portal.index = fresh, 0
+        if portal.run is not None:
+            portal.run.judgement = fresh
         return None
 
     def _name(self, name: str) -> bytes:

@@ -137,3 +137,28 @@ async def test_a_portal_that_was_bound_under_older_rules_is_not_read_on_under_st
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await cursor.fetch(2)
     await connection.close()
+
+
+async def test_a_cursor_that_was_declared_under_older_rules_is_not_fetched_from(gate: Gate) -> None:
+    connection = await gate.asyncpg()
+    await connection.execute("begin; declare c cursor for select id from orders order by id")
+    assert await connection.fetchval("fetch c") == 1
+    gate.change_rules(
+        "[[mask]]", '[[guard]]\nname = "closed"\nrelations = ["public.orders"]\naction = "block"\n\n[[mask]]'
+    )
+    await asyncio.sleep(2)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="closed"):
+        await connection.execute("fetch c")
+    await connection.close()
+
+
+async def test_a_cursor_outlives_rules_that_let_it(gate: Gate) -> None:
+    connection = await gate.asyncpg()
+    await connection.execute("begin; declare c cursor for select id, ssn from customers order by id")
+    gate.change_rules("Drop databases by ticket only.", "By ticket.")
+    await asyncio.sleep(2)
+    for number, ssn in ((1, REDACTED), (2, REDACTED), (3, None)):
+        row = await connection.fetchrow("fetch c")
+        assert row is not None
+        assert tuple(row) == (number, ssn)
+    await connection.close()
